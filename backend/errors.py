@@ -1,0 +1,32 @@
+"""Errors that are the caller's to mend: each says what is wrong, where, and what to do."""
+
+
+class UserError(Exception):
+    """The request, the machine's set-up or a file is wrong in a way the user can mend.
+
+    `where` names the place (`slots[2].prompt`, a path, an option), `what` the fault, `remedy` the way out.
+    """
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+        self.what, self.where, self.remedy = what, where, remedy
+        super().__init__(f"{where + ': ' if where else ''}{what}{'. ' + remedy if remedy else ''}")
+
+
+class RequestError(UserError):
+    """The scene request does not describe something that can be generated."""
+
+
+class ModelError(UserError):
+    """Model weights are missing, damaged or of the wrong kind."""
+
+
+class OutputError(UserError):
+    """The result could not be written where it was asked for."""
+
+
+class OptimisationError(UserError):
+    """The optimisation cannot go on: a loss is not finite, or a surface vanished for good."""
+
+
+class Interrupted(UserError):
+    """The user stopped the run; the message says which checkpoint resumes it."""

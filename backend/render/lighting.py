@@ -1,0 +1,43 @@
+"""Random light and background per view, the same for training pictures and for the optimisation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .cameras import Cameras
+from .shade import Lighting
+
+BACKGROUND = (0.35, 1.0)  # grey level, sRGB
+TINT = 0.06  # largest deviation of one background channel from its grey level
+AMBIENT = (0.35, 0.6)  # share of the light that comes from everywhere
+SPREAD = 0.7  # how far the light wanders from the camera's direction, in lengths of the view vector
+
+
+def sample_lighting(cameras: Cameras, target: Tensor, generator: torch.Generator) -> Lighting:
+    """A light from behind the camera's shoulder and a plain greyish background for each view, one draw for all views.
+
+    target: (3,) metres, what the cameras look at. Views of one object share light offset and background, so that
+    they could be photographs of one sitting.
+    """
+    device = cameras.position.device
+    draw = torch.rand(8, generator=generator, device=generator.device).to(device)
+    offset = (draw[:3] * 2 - 1) * SPREAD + torch.tensor([0.0, 0.0, 0.4], device=device)
+    towards_camera = torch.nn.functional.normalize(cameras.position - target, dim=-1)
+    direction = torch.nn.functional.normalize(towards_camera + offset, dim=-1)
+    views = len(direction)
+    ambient = (AMBIENT[0] + (AMBIENT[1] - AMBIENT[0]) * draw[3]).expand(views)
+    grey = BACKGROUND[0] + (BACKGROUND[1] - BACKGROUND[0]) * draw[4]
+    background = (grey + (draw[5:8] * 2 - 1) * TINT).clamp(0.0, 1.0).expand(views, 3)
+    return Lighting(direction, ambient, background)
+
+
+def studio_lighting(cameras: Cameras, target: Tensor) -> Lighting:
+    """The one light of previews and of pictures that are compared: over the camera's left shoulder, light backdrop."""
+    towards_camera = torch.nn.functional.normalize(cameras.position - target, dim=-1)
+    left = -cameras.world_to_camera[:, 0, :3]
+    up = torch.tensor([0.0, 0.0, 1.0], device=target.device)
+    direction = torch.nn.functional.normalize(towards_camera + 0.4 * left + 0.6 * up, dim=-1)
+    views = len(direction)
+    ones = torch.ones(views, device=target.device)
+    return Lighting(direction, 0.45 * ones, 0.86 * ones[:, None].expand(-1, 3))
