@@ -1,0 +1,57 @@
+# The way in: `make demo`, then `make test`. Needs Python 3.11 or newer, pip, venv; everything else is installed here.
+# Stamp files stand inside the environments, so that pip runs again only when a requirements file changes.
+
+PYTHON ?= python3
+PROMPT ?= a red cube on top of a blue sphere
+PYTEST_ARGS ?=
+# auto: the Blender tests are skipped, with the reason, where Blender cannot be installed; required: then they fail.
+BLENDER ?= auto
+
+PY := .venv/bin/python
+PIP_INSTALL := -m pip install --disable-pip-version-check --quiet
+CPU := .venv/cpu.stamp
+DEV := .venv/dev.stamp
+BENCHES := $(filter-out __init__ quality,$(basename $(notdir $(wildcard tests/bench/*.py))))
+
+.PHONY: help demo doctor test check format bench bench-quality clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(CPU)  ## generate PROMPT with the bundled starter models into out/demo
+	$(PY) -m backend generate "$(PROMPT)" --out out/demo
+
+doctor: $(CPU)  ## say what is installed, what is missing, and what to do about it
+	$(PY) -m backend doctor
+
+test: $(DEV)  ## install what the tests need, then run them (PYTEST_ARGS="-k mesh" picks some)
+	@BLENDER="$(BLENDER)" PYTHON="$(PYTHON)" bash scripts/run_tests.sh $(PYTEST_ARGS)
+
+check: $(DEV)  ## lint, format and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(DEV)  ## mend what ruff can mend
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench: $(DEV)  ## print the speed tables
+	@for name in $(BENCHES); do $(PY) -m tests.bench.$$name || exit 1; done
+
+bench-quality: $(DEV)  ## print the quality table of twelve generated scenes (up to 40 minutes)
+	$(PY) -m tests.bench.quality
+
+clean:  ## remove the environments, caches and results
+	rm -rf .venv .venv-bpy45 node_modules out .pytest_cache .mypy_cache .ruff_cache
+
+$(PY):
+	$(PYTHON) -m venv .venv
+
+$(CPU): requirements/cpu.txt | $(PY)
+	$(PY) $(PIP_INSTALL) -r requirements/cpu.txt
+	@touch $@
+
+$(DEV): requirements/dev.txt $(CPU)
+	$(PY) $(PIP_INSTALL) -r requirements/dev.txt
+	@touch $@
