@@ -1,0 +1,118 @@
+"""The diffusion prior: a text-to-image latent diffusion model in diffusers layout, frozen. No losses here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
+from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerBase
+
+from ..errors import ModelError
+from .text import unknown_words
+
+
+class DiffusionPrior:
+    """Tokenizer, text encoder, autoencoder, denoiser and noise schedule of one model."""
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        text_encoder: CLIPTextModel,
+        vae: AutoencoderKL,
+        unet: UNet2DConditionModel,
+        scheduler: DDIMScheduler,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.text_encoder = text_encoder.eval().requires_grad_(False)
+        self.vae = vae.eval().requires_grad_(False)
+        self.unet = unet.eval().requires_grad_(False)
+        self.scheduler = scheduler
+        self.alphas_cumprod = scheduler.alphas_cumprod.to(unet.device)  # (T,), alpha_bar of DDPM (arXiv 2006.11239)
+
+    @property
+    def image_px(self) -> int:
+        """Edge of the pictures it was trained on, pixels."""
+        return self.unet.config.sample_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def knows_cameras(self) -> bool:
+        """Whether the denoiser takes camera poses (class embedding from 16 numbers, as MVDream feeds them)."""
+        return self.unet.config.class_embed_type == "projection"
+
+    @torch.no_grad()
+    def encode_text(self, prompts: Sequence[str]) -> Tensor:
+        """Text embeddings: (N, L, C)."""
+        ids = self.tokenizer(
+            list(prompts), padding="max_length", max_length=self.tokenizer.model_max_length, truncation=True
+        )["input_ids"]
+        return self.text_encoder(torch.tensor(ids, device=self.unet.device)).last_hidden_state
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Latents (B, c, h, w), scaled to unit variance, differentiable in images: (B, H, W, 3) sRGB in [0, 1]."""
+        pixels = (images.permute(0, 3, 1, 2) * 2 - 1).to(self.vae.dtype).contiguous(memory_format=torch.channels_last)
+        return self.vae.encode(pixels).latent_dist.mean * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pictures (B, H, W, 3), sRGB in [0, 1], of scaled latents (B, c, h, w)."""
+        pixels = self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
+        return (pixels.permute(0, 2, 3, 1).float() / 2 + 0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def predict_noise(self, noisy: Tensor, t: Tensor, text: Tensor, poses: Tensor | None) -> Tensor:
+        """The noise epsilon the denoiser sees in `noisy` (B, c, h, w), whether it was trained on epsilon or on v.
+
+        t: (B,) int64 timesteps. text: (B, L, C). poses: (B, 16) camera-to-world, or None for a model without cameras.
+        """
+        out = self.unet(
+            noisy.to(self.unet.dtype),
+            t,
+            encoder_hidden_states=text,
+            class_labels=poses.to(self.unet.dtype) if self.knows_cameras and poses is not None else None,
+        ).sample.to(noisy.dtype)
+        if self.scheduler.config.prediction_type == "v_prediction":  # arXiv 2202.00512, appendix D
+            alpha_bar = self.alphas_cumprod[t][:, None, None, None]
+            return alpha_bar.sqrt() * out + (1 - alpha_bar).sqrt() * noisy
+        return out
+
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of `text` the tokenizer has no token for, each once, in order."""
+        return unknown_words(self.tokenizer, text)
+
+
+def load_prior(folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> DiffusionPrior:
+    """The model in a folder of diffusers layout, frozen.
+
+    Raises ModelError when a part is missing, damaged or of another kind.
+    """
+    if not (folder / "model_index.json").is_file():
+        raise ModelError("there is no model here", where=str(folder), remedy="Give a folder that holds model_index.json")
+    part = ""
+    try:
+        part = "tokenizer"
+        tokenizer = AutoTokenizer.from_pretrained(folder / part)
+        part = "text_encoder"
+        text_encoder = CLIPTextModel.from_pretrained(folder / part, use_safetensors=True, dtype=dtype)
+        part = "vae"
+        vae = AutoencoderKL.from_pretrained(folder / part, use_safetensors=True, torch_dtype=dtype)
+        part = "unet"
+        unet = UNet2DConditionModel.from_pretrained(folder / part, use_safetensors=True, torch_dtype=dtype)
+        part = "scheduler"
+        scheduler = DDIMScheduler.from_pretrained(folder / part)
+    except Exception as error:  # the libraries raise many kinds for a damaged file
+        raise ModelError(
+            f"the model cannot be loaded ({type(error).__name__}: {error})",
+            where=str(folder / part),
+            remedy="Restore the folder's files, or download the model again",
+        ) from error
+    layout = torch.channels_last
+    return DiffusionPrior(
+        tokenizer,
+        text_encoder.to(device),
+        vae.to(device).to(memory_format=layout),
+        unet.to(device).to(memory_format=layout),
+        scheduler,
+    )

@@ -1,0 +1,27 @@
+"""What both frozen networks ask of a tokenizer."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedTokenizerBase
+
+from ..errors import ModelError
+
+
+def tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of the text, nothing added."""
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])  # type: ignore[arg-type]
+
+
+def single_token(tokenizer: PreTrainedTokenizerBase, word: str) -> int:
+    """The id of a word that must be one token. Raises ModelError when it is not."""
+    ids = tokens(tokenizer, word)
+    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+        raise ModelError(f"{word!r} is not one token", where="tokenizer", remedy="Use a Qwen-VL model")
+    return ids[0]
+
+
+def unknown_words(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
+    """The words of `text` the tokenizer has no token for, each once, in order."""
+    unknown = tokenizer.unk_token_id
+    words = [word.strip(".,;:!?'\"()") for word in text.split()]
+    return [w for w in dict.fromkeys(words) if w and unknown in tokens(tokenizer, w)]

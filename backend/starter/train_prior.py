@@ -1,0 +1,206 @@
+"""Train the starter diffusion prior: the autoencoder first, then the denoiser together with its text encoder.
+
+`python -m backend.starter.train_prior --data DIR [DIR ...] --work DIR` goes on from where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .checkpoint import load_state, log_line, save_state
+from .dataset import COLOUR_NAMES, FAULT_NAMES, NOUN_NAMES
+from .faults import NO_NOUN
+from .prior_model import CAPTION_TOKENS, build_scheduler, build_text_encoder, build_unet, build_vae, save_prior
+from .shapes import phrase
+from .train_vlm import learning_rate
+from .vocabulary import caption_tokenizer
+
+BROKEN_SHARE = 0.15  # of the pictures the denoiser sees; their captions say broken, so a negative prompt can name it
+NO_CAPTION = 0.1  # share of captions left out, for classifier-free guidance (arXiv 2207.12598)
+KL_WEIGHT = 1e-5  # pull of the latents towards a unit Gaussian
+EMA = 0.999  # of the denoiser's averaged weights
+
+
+class Pictures(NamedTuple):
+    """All views of all single objects."""
+
+    images: np.ndarray  # (N, H, W, 3) uint8
+    poses: np.ndarray  # (N, 16) float32
+    captions: list[str]  # of each picture
+    broken: np.ndarray  # (N,) bool
+
+
+def load_pictures(folders: list[Path]) -> Pictures:
+    """The singles of all folders, one row a view."""
+    parts = [dict(np.load(f / "singles.npz")) for f in folders if (f / "singles.npz").is_file()]
+    scenes = {key: np.concatenate([part[key] for part in parts]) for key in ("images", "pose", "noun", "colour", "fault")}
+    views = scenes["images"].shape[1]
+    captions = [caption(n, c, f) for n, c, f in zip(scenes["noun"][:, 0], scenes["colour"][:, 0], scenes["fault"], strict=True)]
+    return Pictures(
+        scenes["images"].reshape(-1, *scenes["images"].shape[2:]),
+        scenes["pose"].reshape(-1, 16),
+        [text for text in captions for _ in range(views)],
+        np.repeat(scenes["fault"] > 0, views),
+    )
+
+
+def caption(noun: int, colour: int, fault: int) -> str:
+    """"a red cube", "a broken red cube", "a broken red thing"."""
+    name = NOUN_NAMES[noun] if not fault or FAULT_NAMES[fault - 1] not in NO_NOUN else "thing"
+    return f"a broken {COLOUR_NAMES[colour]} {name}" if fault else phrase(COLOUR_NAMES[colour], name)
+
+
+def train_vae(pictures: Pictures, work: Path, steps: int, batch: int, lr: float, device: torch.device, seed: int) -> nn.Module:
+    """The trained autoencoder; its scaling_factor makes latents of unit variance."""
+    torch.manual_seed(seed)
+    vae = build_vae().to(device).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.0)
+    start = resume(work, device, vae, optimizer)
+    saved = shown = time.time()
+    total = 0.0
+    for step in range(start, steps):
+        set_rate(optimizer, learning_rate(step, steps, lr))
+        rng = np.random.default_rng([seed, 1, step])
+        target = to_pixels(pictures.images[rng.integers(len(pictures.images), size=batch)], device)
+        posterior = vae.encode(target).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(step)).to(device)
+        output = vae.decode(posterior.mean + posterior.std * noise).sample
+        difference = output - target
+        loss = difference.abs().mean() + difference.square().mean() + edges(difference) + KL_WEIGHT * posterior.kl().mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        total += difference.detach().abs().mean().item() / 2
+        if (step + 1) % 50 == 0:
+            log_line(work, {"step": step + 1, "mean_abs_error": total / 50, "s_per_step": (time.time() - shown) / 50})
+            total, shown = 0.0, time.time()
+        if time.time() - saved > 120 or step + 1 == steps:
+            save_state(work, {"modules": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1})
+            saved = time.time()
+    vae.eval()
+    return vae
+
+
+def edges(difference: Tensor) -> Tensor:
+    """Mean absolute difference of neighbouring pixels' errors: keeps outlines sharp."""
+    return difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
+
+
+def train_denoiser(
+    pictures: Pictures, vae: nn.Module, work: Path, out: Path, steps: int, batch: int, lr: float, device: torch.device, seed: int
+) -> None:
+    """Train denoiser and text encoder on v-prediction; `out` gets the averaged weights with every save."""
+    torch.manual_seed(seed)
+    latents = encode_all(vae, pictures.images, device)
+    vae.register_to_config(scaling_factor=float(1.0 / latents.std()))
+    latents = latents * vae.config.scaling_factor
+    modules = nn.ModuleDict({"unet": build_unet().to(memory_format=torch.channels_last), "text": build_text_encoder()}).to(device)
+    average = copy.deepcopy(modules).requires_grad_(False)
+    both = nn.ModuleList([modules, average])
+    optimizer = torch.optim.AdamW(modules.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
+    start = resume(work, device, both, optimizer)
+    ids = torch.tensor(caption_tokenizer(CAPTION_TOKENS)(pictures.captions, padding="max_length")["input_ids"])
+    blank = torch.tensor(caption_tokenizer(CAPTION_TOKENS)("", padding="max_length")["input_ids"])
+    alphas = build_scheduler().alphas_cumprod.to(device)
+    poses = torch.from_numpy(pictures.poses)
+    whole, broken = np.nonzero(~pictures.broken)[0], np.nonzero(pictures.broken)[0]
+    saved = shown = time.time()
+    total = 0.0
+    for step in range(start, steps):
+        set_rate(optimizer, learning_rate(step, steps, lr))
+        rng = np.random.default_rng([seed, 2, step])
+        some = rng.choice(broken, size=int(batch * BROKEN_SHARE))
+        rows = torch.from_numpy(np.concatenate([some, rng.choice(whole, size=batch - len(some))]))
+        text = torch.where(torch.from_numpy(rng.random(batch) < NO_CAPTION)[:, None], blank, ids[rows]).to(device)
+        t = torch.from_numpy((rng.permutation(batch) + rng.random(batch)) / batch * 1000).long().to(device)
+        clean = latents[rows].to(device)
+        noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(device)
+        a = alphas[t][:, None, None, None]
+        noisy, target = a.sqrt() * clean + (1 - a).sqrt() * noise, a.sqrt() * noise - (1 - a).sqrt() * clean
+        hidden = modules["text"](text).last_hidden_state
+        noisy = noisy.contiguous(memory_format=torch.channels_last)
+        output = modules["unet"](noisy, t, encoder_hidden_states=hidden, class_labels=poses[rows].to(device)).sample
+        loss = F.mse_loss(output, target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
+        optimizer.step()
+        follow(average, modules, min(EMA, (1 + step) / (10 + step)))
+        total += loss.item()
+        if (step + 1) % 50 == 0:
+            log_line(work, {"step": step + 1, "v_loss": total / 50, "s_per_step": (time.time() - shown) / 50})
+            total, shown = 0.0, time.time()
+        if time.time() - saved > 180 or step + 1 == steps:
+            save_state(work, {"modules": both.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1})
+            save_prior(out, vae, average["unet"], average["text"])
+            saved = time.time()
+
+
+@torch.no_grad()
+def follow(average: nn.Module, modules: nn.Module, decay: float) -> None:
+    """Move the averaged weights towards the current ones."""
+    for slow, fast in zip(average.parameters(), modules.parameters(), strict=True):
+        slow.lerp_(fast, 1 - decay)
+
+
+@torch.no_grad()
+def encode_all(vae: nn.Module, images: np.ndarray, device: torch.device) -> Tensor:
+    """Mean latents of all pictures, unscaled, on the CPU: (N, 4, h, w)."""
+    return torch.cat([vae.encode(to_pixels(part, device)).latent_dist.mean.cpu() for part in np.array_split(images, max(1, len(images) // 256))])
+
+
+def to_pixels(images: np.ndarray, device: torch.device) -> Tensor:
+    """(B, 3, H, W) in [-1, 1] of (B, H, W, 3) uint8."""
+    pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def resume(work: Path, device: torch.device, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Load the state in `work`, if there is one, and return the step to go on from."""
+    work.mkdir(parents=True, exist_ok=True)
+    state = load_state(work, device)
+    if state is None:
+        return 0
+    module.load_state_dict(state["modules"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["step"]
+
+
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set every group's learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def main() -> None:
+    """Read the command line and train both."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, nargs="+", required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--vae-steps", type=int, default=1500)
+    parser.add_argument("--vae-batch", type=int, default=16)
+    parser.add_argument("--vae-lr", type=float, default=2e-3)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=8e-4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    a = parser.parse_args()
+    device = torch.device(a.device)
+    pictures = load_pictures(a.data)
+    vae = train_vae(pictures, a.work / "vae", a.vae_steps, a.vae_batch, a.vae_lr, device, a.seed)
+    train_denoiser(pictures, vae, a.work / "denoiser", a.work / "model", a.steps, a.batch, a.lr, device, a.seed)
+
+
+if __name__ == "__main__":
+    main()
