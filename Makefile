@@ -46,9 +46,11 @@ clean:  ## remove the environments, caches and results
 	rm -rf .venv .venv-bpy45 node_modules out .pytest_cache .mypy_cache .ruff_cache
 
 $(PY):
+	@$(PYTHON) -c "import sys; sys.version_info < (3, 11) and sys.exit('Python 3.11 or newer is needed: make PYTHON=python3.11 ...')"
 	$(PYTHON) -m venv .venv
 
 $(CPU): requirements/cpu.txt | $(PY)
+	@echo "Installing the backend's requirements into .venv (once; minutes, depending on the network)"
 	$(PY) $(PIP_INSTALL) -r requirements/cpu.txt
 	@touch $@
 

@@ -39,7 +39,6 @@ if [ ! "$venv/ready.stamp" -nt requirements/blender.txt ]; then
     "$venv/bin/python" -m pip install --disable-pip-version-check --quiet -r requirements/blender.txt >&2 ||
         cannot "pip could not install requirements/blender.txt; its message is above"
     install_libraries
-    fault=$("$venv/bin/python" -c 'import bpy' 2>&1 | tail -n 1)
-    [ -z "$fault" ] || cannot "the Blender module cannot be imported: $fault"
+    fault=$("$venv/bin/python" -c 'import bpy' 2>&1) || cannot "the Blender module cannot be imported: ${fault##*$'\n'}"
     touch "$venv/ready.stamp"
 fi
