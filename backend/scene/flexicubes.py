@@ -78,83 +78,75 @@ def extract(
     leaves the grid it stays open. An empty or full field gives no vertices and no faces.
     """
     inside = sdf.detach() < 0
-    cases = _resolve_twists(grid, _cases(grid, inside))
-    crossings = _find_crossings(grid, inside)
-    dual, dual_count = _number_duals(grid, cases, crossings)
+    cases = _cases(grid, inside)
+    # One comparison finds all that are neither 0 (outside) nor 255 (inside), because 255 + 1 wraps to 0.
+    on_surface = (cases + 1 > 1).nonzero()[:, 0]
+    cases = _resolve_twists(grid, cases, on_surface)
+    crossings = _find_crossings(grid, inside, cases, on_surface)
+    dual, dual_count = _number_duals(grid, cases, on_surface, crossings)
+    edge_weights, gamma = _normalised_weights(weights, crossings)
     ends = _end_attributes(grid, deformation, features, crossings)
-    attributes, l_dev = _dual_vertices(sdf, ends, weights, crossings, dual, dual_count)
-    attributes, faces = _quads(attributes, weights, crossings, dual, training)
+    attributes, l_dev = _dual_vertices(sdf, ends, edge_weights, crossings, dual, dual_count)
+    attributes, faces = _quads(attributes, gamma, crossings, dual, training)
     return Surface(attributes[:, :3], faces, l_dev, None if features is None else attributes[:, 3:])
 
 
 def _cases(grid: Grid, inside: Tensor) -> Tensor:
-    """Case of each cube before twists are resolved: (nx, ny, nz) uint8. Corner bits are gathered one axis at a time."""
+    """Case of each cube before twists are resolved: (C,) uint8. Corner bits are gathered one axis at a time."""
     nx, ny, nz = grid.resolution
     bits = inside.reshape(nx + 1, ny + 1, nz + 1).to(torch.uint8)
     bits = bits[:-1] | bits[1:] << 1
     bits = bits[:, :-1] | bits[:, 1:] << 2
-    return bits[:, :, :-1] | bits[:, :, 1:] << 4
+    bits = bits[:, :, :-1] | bits[:, :, 1:] << 4
+    return bits.reshape(-1)
 
 
-def _resolve_twists(grid: Grid, cases: Tensor) -> Tensor:
+def _resolve_twists(grid: Grid, cases: Tensor, on_surface: Tensor) -> Tensor:
     """Cases as (C,) uint8, complemented in pairs of cubes that meet at a face twisted on both sides."""
-    nx, ny, nz = grid.resolution
-    flat = cases.reshape(-1)
-    on_surface = ((flat != 0) & (flat != 255)).nonzero()[:, 0]
-    face = grid.tables.twisted_face[flat[on_surface].long()]
-    twisted = face >= 0
+    _, ny, nz = grid.resolution
+    face = grid.tables.twisted_face[cases[on_surface].long()]
+    twisted = (face >= 0).nonzero()[:, 0]
     cube, face = on_surface[twisted], face[twisted]
     axis, step = face // 2, face % 2 * 2 - 1
-    limits = torch.tensor((nx, ny, nz), device=flat.device)[axis]
-    strides = torch.tensor((ny * nz, nz, 1), device=flat.device)[axis]
-    place = cube // strides % limits + step
-    has_neighbour = (place >= 0) & (place < limits)
-    neighbour = torch.where(has_neighbour, cube + step * strides, cube)
-    both = has_neighbour & (grid.tables.twisted_face[flat[neighbour].long()] >= 0)
-    resolved = flat.clone()
-    resolved[cube[both]] = 255 - flat[cube[both]]
-    return resolved
+    limit = torch.tensor(grid.resolution, device=cases.device)[axis]
+    stride = torch.tensor((ny * nz, nz, 1), device=cases.device)[axis]
+    place = cube // stride % limit + step
+    has_neighbour = (place >= 0) & (place < limit)
+    neighbour = torch.where(has_neighbour, cube + step * stride, cube)
+    both = cube[has_neighbour & (grid.tables.twisted_face[cases[neighbour].long()] >= 0)]
+    return cases.index_copy(0, both, 255 - cases[both])
 
 
-def _find_crossings(grid: Grid, inside: Tensor) -> Crossings:
-    """All crossing edges, by axis and then by the index of the lower corner."""
-    nx, ny, nz = grid.resolution
-    tables, device = grid.tables, inside.device
-    corner_strides = ((ny + 1) * (nz + 1), nz + 1, 1)
-    lattice = inside.reshape(nx + 1, ny + 1, nz + 1)
-    lows = []
-    for dim, n in enumerate(grid.resolution):
-        differs = torch.zeros_like(lattice)
-        differs.narrow(dim, 0, n).copy_(lattice.narrow(dim, 0, n) ^ lattice.narrow(dim, 1, n))
-        lows.append(differs.reshape(-1).nonzero()[:, 0])
-    low = torch.cat(lows)
-    counts = torch.tensor([x.shape[0] for x in lows], device=device)
-    axis = torch.arange(3, device=device).repeat_interleave(counts, output_size=low.shape[0])
-    high = low + torch.tensor(corner_strides, device=device)[axis]
+def _find_crossings(grid: Grid, inside: Tensor, cases: Tensor, on_surface: Tensor) -> Crossings:
+    """All crossing edges, each found once, through the cube that owns it."""
+    _, ny, nz = grid.resolution
+    tables, device = grid.tables, cases.device
+    resolution = torch.tensor(grid.resolution, device=device)
+    place = torch.stack((on_surface // (ny * nz), on_surface // nz % ny, on_surface % nz), -1)
+    at_end = ((place == resolution - 1) * torch.tensor((1, 2, 4), device=device)).sum(1)
+    owner, edge = (tables.crossing[cases[on_surface].long()] & tables.owned[at_end]).nonzero().unbind(1)
+    low, high = grid.cubes[on_surface[owner, None], tables.edge_corners[edge]].unbind(1)
 
-    place = torch.stack((low // corner_strides[0], low // corner_strides[1] % (ny + 1), low % (nz + 1)), -1)
-    around = place[:, None] + tables.ring_offsets[axis]
-    valid = ((around >= 0) & (around < torch.tensor(grid.resolution, device=device))).all(-1)
+    around = place[owner, None] + tables.ring_offsets[edge]
+    valid = ((around >= 0) & (around < resolution)).all(-1)
     x, y, z = around.unbind(-1)
     cubes = torch.where(valid, (x * ny + y) * nz + z, 0)
-    # Ring order turns the other way for edges along y (see flexicubes_tables._rings).
-    forward = inside[high] ^ (axis == 1)
-    cube_edges = tables.ring_edges[axis]
-    return Crossings(low, high, cubes, cube_edges, tables.edge_corners[cube_edges], valid, forward)
+    ring_edges = tables.ring_edges[edge]
+    # Ring order turns the other way for edges along y (see CubeTables.ring_offsets).
+    forward = inside[high] ^ (edge // 4 == 1)
+    return Crossings(low, high, cubes, ring_edges, tables.edge_corners[ring_edges], valid, forward)
 
 
-def _number_duals(grid: Grid, cases: Tensor, crossings: Crossings) -> tuple[Tensor, int]:
+def _number_duals(grid: Grid, cases: Tensor, on_surface: Tensor, crossings: Crossings) -> tuple[Tensor, int]:
     """Dual vertex of each cube around each crossing edge, (E, 4) int64, and the number of dual vertices.
 
-    Numbers follow the cubes' order. Where the grid ends the number is 0 and stands for nothing.
+    Numbers follow the cubes' order. Where there is no cube the number is 0 and stands for nothing.
     """
-    on_surface = ((cases != 0) & (cases != 255)).nonzero()[:, 0]
     count = grid.tables.patch_count[cases[on_surface].long()]
-    end = count.cumsum(0)
-    first = torch.empty(cases.shape[0], dtype=torch.int64, device=cases.device)
-    first[on_surface] = end - count
-    dual = first[crossings.cubes] + grid.tables.patch_of_edge[cases[crossings.cubes].long(), crossings.cube_edges]
-    return torch.where(crossings.valid, dual, 0), int(count.sum())
+    first = torch.empty(cases.shape, dtype=torch.int64, device=cases.device)
+    first[on_surface] = count.cumsum(0) - count
+    patch = grid.tables.patch_of_edge[cases[crossings.cubes].long(), crossings.cube_edges]
+    return torch.where(crossings.valid, first[crossings.cubes] + patch, 0), int(count.sum())
 
 
 def _end_attributes(grid: Grid, deformation: Tensor, features: Tensor | None, crossings: Crossings) -> Tensor:
@@ -167,11 +159,16 @@ def _end_attributes(grid: Grid, deformation: Tensor, features: Tensor | None, cr
 
 
 def _dual_vertices(
-    sdf: Tensor, ends: Tensor, weights: Tensor, crossings: Crossings, dual: Tensor, dual_count: int
+    sdf: Tensor,
+    ends: Tensor,
+    edge_weights: tuple[Tensor, Tensor, Tensor],
+    crossings: Crossings,
+    dual: Tensor,
+    dual_count: int,
 ) -> tuple[Tensor, Tensor]:
     """Attributes of the dual vertices, (V, 3 + K), and mean L_dev (equations 5, 6 and 8)."""
     s_low, s_high = sdf.index_select(0, torch.cat((crossings.low, crossings.high))).reshape(2, -1)
-    beta, alpha_low, alpha_high = _edge_weights(weights, crossings)
+    beta, alpha_low, alpha_high = edge_weights
     scaled_low, scaled_high = s_low[:, None] * alpha_low, s_high[:, None] * alpha_high
     along = scaled_low / (scaled_low - scaled_high)  # (E, 4), one weighted crossing for each cube around the edge
     step = ends[1] - ends[0]
@@ -187,17 +184,19 @@ def _dual_vertices(
     return attributes, l_dev
 
 
-def _edge_weights(weights: Tensor, crossings: Crossings) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalised beta and the alphas of the lower and upper corner, for each cube around each edge: 3 x (E, 4).
+def _normalised_weights(weights: Tensor, crossings: Crossings) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    """beta and the alphas of the edge's two ends, and gamma, for each cube around each crossing edge: all (E, 4).
 
     beta is 0 where there is no cube.
     """
     corners = ALPHA + crossings.cube_corners
-    columns = torch.stack((crossings.cube_edges, corners[..., 0], corners[..., 1]))
+    edges = crossings.cube_edges
+    columns = torch.stack((edges, corners[..., 0], corners[..., 1], torch.full_like(edges, GAMMA)))
     index = (crossings.cubes * weights.shape[1] + columns).reshape(-1)
     raw = weights.reshape(-1).index_select(0, index).reshape(columns.shape)
-    beta, alpha_low, alpha_high = (torch.tanh(raw) * WEIGHT_SCALE + 1).unbind()
-    return beta * crossings.valid, alpha_low, alpha_high
+    beta, alpha_low, alpha_high = (torch.tanh(raw[:3]) * WEIGHT_SCALE + 1).unbind()
+    gamma = torch.sigmoid(raw[3]) * WEIGHT_SCALE + (1 - WEIGHT_SCALE) / 2
+    return (beta * crossings.valid, alpha_low, alpha_high), gamma
 
 
 def _mean_deviation(vertices: Tensor, crossing: Tensor, dual: Tensor, valid: Tensor) -> Tensor:
@@ -215,20 +214,23 @@ def _mean_deviation(vertices: Tensor, crossing: Tensor, dual: Tensor, valid: Ten
 
 
 def _quads(
-    attributes: Tensor, weights: Tensor, crossings: Crossings, dual: Tensor, training: bool
+    attributes: Tensor, gamma: Tensor, crossings: Crossings, dual: Tensor, training: bool
 ) -> tuple[Tensor, Tensor]:
-    """Attributes with the quads' middle vertices appended in training, and the faces (section 4.3)."""
+    """Attributes with the quads' middle vertices appended in training, and the faces (section 4.3).
+
+    An edge has a quad if all four cubes around it exist.
+    """
     whole = crossings.valid.all(1).nonzero()[:, 0]
+    ring, gamma = dual[whole], gamma.index_select(0, whole)
     forward = crossings.forward[whole, None]
-    quad, cubes = (torch.where(forward, x, x.flip(1)) for x in (dual[whole], crossings.cubes[whole]))
-    raw = weights[:, GAMMA].index_select(0, cubes.reshape(-1)).reshape(-1, 4)
-    gamma = torch.sigmoid(raw) * WEIGHT_SCALE + (1 - WEIGHT_SCALE) / 2
+    quad = torch.where(forward, ring, ring.flip(1))
     gamma_02, gamma_13 = gamma[:, 0] * gamma[:, 2], gamma[:, 1] * gamma[:, 3]
     if not training:
-        along_02 = quad[:, [0, 1, 2, 0, 2, 3]]
-        along_13 = quad[:, [0, 1, 3, 3, 1, 2]]
-        return attributes, torch.where((gamma_02 > gamma_13)[:, None], along_02, along_13).reshape(-1, 3)
-    corners = attributes.index_select(0, quad.reshape(-1)).reshape(-1, 4, attributes.shape[1])
+        # Turning the ring round exchanges the diagonals.
+        cut_02 = torch.where(forward[:, 0], gamma_02 > gamma_13, gamma_13 > gamma_02)
+        faces = torch.where(cut_02[:, None], quad[:, [0, 1, 2, 0, 2, 3]], quad[:, [0, 1, 3, 3, 1, 2]])
+        return attributes, faces.reshape(-1, 3)
+    corners = attributes.index_select(0, ring.reshape(-1)).reshape(-1, 4, attributes.shape[1])
     share = (gamma_02 / (gamma_02 + gamma_13))[:, None]
     middle = torch.lerp(corners[:, 1] + corners[:, 3], corners[:, 0] + corners[:, 2], share) / 2
     number = torch.arange(quad.shape[0], device=quad.device) + attributes.shape[0]

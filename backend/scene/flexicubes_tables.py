@@ -29,8 +29,10 @@ class CubeTables(NamedTuple):
     patch_of_edge: Tensor  # (256, 12) int64, patch that each edge belongs to; 0 also where the edge does not cross
     patch_count: Tensor  # (256,) int64, 0..4 patches
     twisted_face: Tensor  # (256,) int64, the face whose two lines belong to one patch, or -1
-    ring_offsets: Tensor  # (3, 4, 3) int64, for each axis the four cubes around an edge, relative to its lower corner
-    ring_edges: Tensor  # (3, 4) int64, number of the edge in each of these cubes
+    crossing: Tensor  # (256, 12) bool, whether the surface crosses the edge
+    owned: Tensor  # (8, 12) bool, whether a cube counts the edge as its own, if bit a is set where it is last on axis a
+    ring_offsets: Tensor  # (12, 4, 3) int64, the four cubes around each edge of a cube, relative to that cube
+    ring_edges: Tensor  # (12, 4) int64, number of the edge in each of these cubes
 
 
 @cache
@@ -106,18 +108,29 @@ def _cases() -> tuple[list[list[int]], list[int]]:
     return [patches(case) for case in range(256)], [twisted_face(case) for case in range(256)]
 
 
+def owns(last: int, edge: int) -> bool:
+    """Whether the edge is the cube's own, so that each edge of a grid has one owner.
+
+    It lies at the lower ends of the cube, or at an upper end where the cube is the grid's last (bit a of `last`).
+    """
+    low, _ = edges()[edge]
+    return all(last >> axis & 1 for axis in range(3) if low >> axis & 1)
+
+
 def _rings() -> tuple[list[list[list[int]]], list[list[int]]]:
-    """Offsets and edge numbers of the four cubes around an edge along each axis, in the order of going around it.
+    """For each edge of a cube, the offsets of the four cubes around it and the edge's number in each of these.
 
     Their centres go counter-clockwise seen from the edge's lower end for x and z, from its upper end for y.
     """
     offsets, numbers = [], []
-    for axis in range(3):
+    for edge, (corner, _) in enumerate(edges()):
+        axis = edge // 4
         low_axis, high_axis = other_axes(axis)
         ring, ring_numbers = [], []
-        for i, j in ((1, 1), (1, 0), (0, 0), (0, 1)):  # where the edge lies in the cube
+        for i, j in ((1, 1), (1, 0), (0, 0), (0, 1)):  # where the edge lies in the cube around it
             offset = [0, 0, 0]
-            offset[low_axis], offset[high_axis] = -i, -j
+            offset[low_axis] = (corner >> low_axis & 1) - i
+            offset[high_axis] = (corner >> high_axis & 1) - j
             ring.append(offset)
             ring_numbers.append(4 * axis + i + 2 * j)
         offsets.append(ring)
@@ -134,5 +147,7 @@ def cube_tables(device: torch.device | str) -> CubeTables:
         patch.clamp(min=0).to(device),
         (patch.amax(1) + 1).to(device),
         torch.tensor(twisted).to(device),
+        (patch >= 0).to(device),
+        torch.tensor([[owns(last, edge) for edge in range(12)] for last in range(8)]).to(device),
         *(torch.tensor(x).to(device) for x in _rings()),
     )
