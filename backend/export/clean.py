@@ -1,0 +1,119 @@
+"""A mesh fit to hand over: floaters dropped, degenerate faces gone, within the triangle budget, still closed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import fast_simplification
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from .topology import compact, face_cross, face_pieces, face_volumes, half_edges, is_closed, piece_count
+
+FLOATER_SHARE = 0.01  # a piece with less than this share of the largest piece's area is never kept
+SHORT_EDGE = 1e-6  # of the bounds' diagonal; vertices joined by a shorter edge become one
+AGGRESSIVENESS = (7.0, 5.0, 9.0)  # of the edge collapse, tried in this order until the result is closed
+VOLUME_TOLERANCE = 0.1  # a simplified mesh whose volume differs by more of it has lost its shape
+
+
+class Cleaned(NamedTuple):
+    """A cleaned mesh and what was done to it."""
+
+    vertices: NDArray[np.float64]  # (V, 3), in the units given
+    faces: NDArray[np.int64]  # (F, 3)
+    faces_before: int  # as given
+    pieces_before: int  # connected pieces as given
+    pieces: int  # connected pieces kept
+    dropped_share: float  # area of the dropped pieces over the area as given
+    closed: bool  # every edge has exactly two faces, of one orientation
+    notes: tuple[str, ...]  # plain words for whatever could not be done
+
+
+def clean(vertices: NDArray, faces: NDArray, max_faces: int, keep_pieces: int = 1) -> Cleaned:
+    """The mesh's `keep_pieces` largest pieces within `max_faces` triangles.
+
+    vertices: (V, 3), in a space where lengths mean the same along each axis. faces: (F, 3), counter-clockwise seen from
+    outside, F > 0. Inner walls (closed pieces of negative volume) are dropped too: nobody sees them. If no
+    simplification within the budget stays closed, the mesh is left as detailed as it is and `notes` says so.
+    """
+    assert len(faces) > 0 and np.isfinite(vertices).all(), "nothing to clean, or vertices that are not finite"
+    assert max_faces >= 4 and keep_pieces >= 1
+    faces_before, pieces_before = len(faces), piece_count(faces)
+    area_before = _area(vertices, faces)
+    vertices, faces = _weld_short_edges(np.asarray(vertices, np.float64), np.asarray(faces, np.int64))
+    vertices, faces = _largest_pieces(vertices, faces, keep_pieces)
+    dropped = max(0.0, 1.0 - _area(vertices, faces) / max(area_before, 1e-30))
+    notes: list[str] = []
+    if len(faces) > max_faces:
+        simpler = _simplify(vertices, faces, max_faces)
+        if simpler is None:
+            notes.append(f"kept {len(faces)} faces, over the budget of {max_faces}: no simpler mesh stayed whole")
+        else:
+            vertices, faces = simpler
+    closed = is_closed(faces)
+    if not closed:
+        notes.append("the surface is not closed")
+    return Cleaned(vertices, faces, faces_before, pieces_before, piece_count(faces), dropped, closed, tuple(notes))
+
+
+def _area(vertices: NDArray, faces: NDArray) -> float:
+    return float(np.linalg.norm(face_cross(vertices, faces), axis=1).sum() / 2)
+
+
+def _weld_short_edges(vertices: NDArray, faces: NDArray) -> tuple[NDArray, NDArray]:
+    """The mesh with the ends of every tiny edge made one; faces that lose a corner go in pairs, so it stays closed.
+
+    Left as it is where the welding would open a mesh that was closed.
+    """
+    edges = half_edges(faces)
+    length = np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
+    tiny = edges[length < SHORT_EDGE * np.linalg.norm(np.ptp(vertices[faces.reshape(-1)], axis=0))]
+    count = len(vertices)
+    graph = coo_array((np.ones(len(tiny), np.int8), (tiny[:, 0], tiny[:, 1])), shape=(count, count))
+    _, group = connected_components(graph, directed=False)
+    first = np.full(group.max() + 1, count)
+    np.minimum.at(first, group, np.arange(count))
+    welded = first[group][faces]
+    whole = (welded != np.roll(welded, 1, axis=1)).all(axis=1)
+    welded = welded[whole]
+    if len(welded) == 0 or (is_closed(faces) and not is_closed(welded)):
+        return compact(vertices, faces)
+    return compact(vertices, welded)
+
+
+def _largest_pieces(vertices: NDArray, faces: NDArray, keep: int) -> tuple[NDArray, NDArray]:
+    """The `keep` pieces of largest area that are neither floaters nor inner walls."""
+    piece = face_pieces(faces)
+    area = np.bincount(piece, np.linalg.norm(face_cross(vertices, faces), axis=1))
+    largest = int(area.argmax())
+    centred = vertices - vertices.mean(axis=0)
+    volume = np.bincount(piece, face_volumes(centred, faces))
+    # A wall is inner when it is oriented the other way round than the largest piece.
+    fit = (area >= FLOATER_SHARE * area[largest]) & (volume * volume[largest] >= 0)
+    ranked = [int(i) for i in np.argsort(-area, kind="stable") if fit[i]]
+    return compact(vertices, faces[np.isin(piece, ranked[:keep])])
+
+
+def _simplify(vertices: NDArray, faces: NDArray, max_faces: int) -> tuple[NDArray, NDArray] | None:
+    """A mesh of at most `max_faces` by quadric edge collapse (Garland and Heckbert 1997), or None if none stays whole.
+
+    Whole: closed if it was closed, as many pieces, and nearly the same volume.
+    """
+    low, size = vertices.min(axis=0), float(np.ptp(vertices, axis=0).max())
+    unit = ((vertices - low) / size).astype(np.float32)  # the collapse's thresholds are absolute
+    volume = float(face_volumes(unit - 0.5, faces).sum())
+    closed, pieces = is_closed(faces), piece_count(faces)
+    for aggressiveness in AGGRESSIVENESS:
+        points, triangles = fast_simplification.simplify(
+            unit, faces.astype(np.int32), target_count=max_faces, agg=aggressiveness
+        )
+        if not 4 <= len(triangles) <= max_faces:
+            continue
+        simpler = compact(points.astype(np.float64), triangles)
+        drift = abs(float(face_volumes(simpler[0] - 0.5, simpler[1]).sum()) - volume)
+        whole = is_closed(simpler[1]) or not closed
+        if whole and piece_count(simpler[1]) == pieces and drift <= VOLUME_TOLERANCE * abs(volume):
+            return simpler[0] * size + low, simpler[1]
+    return None

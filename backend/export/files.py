@@ -1,0 +1,98 @@
+"""Files that are whole or not there: every result is written beside its final name and then moved onto it."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from ..errors import OutputError
+
+_REMEDIES = {
+    errno.ENOSPC: "Free some disk space or choose another output folder",
+    errno.EDQUOT: "Free some of your disk quota or choose another output folder",
+    errno.EACCES: "Choose a folder you may write to, or change its permissions",
+    errno.EPERM: "Choose a folder you may write to, or change its permissions",
+    errno.EROFS: "The disk is read-only; choose another output folder",
+    errno.ENOTDIR: "A part of this path is a file; choose another output folder",
+    errno.EEXIST: "A file of this name is in the way; choose another output folder",
+    errno.EISDIR: "A folder of this name is in the way; choose another name",
+}
+
+
+def output_error(error: OSError, path: Path) -> OutputError:
+    """The UserError that says in plain words why `path` could not be written."""
+    remedy = _REMEDIES.get(error.errno or 0, "Choose another output folder")
+    reason = (error.strerror or str(error)).lower()
+    return OutputError(f"could not be written: {reason}", where=str(path), remedy=remedy)
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that becomes `path` when the block ends well, and vanishes when it does not.
+
+    The bytes are on the disk before the name appears. Raises OutputError where the system refuses to write; a file
+    that stood under that name before is then still there, untouched.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Opened by hand, not by mkstemp: that would give the result mode 0600 whatever the user's umask is.
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        _remove(temporary)
+        raise output_error(error, path) from error
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def check_writable(folder: Path) -> None:
+    """Nothing, when files can be written in `folder` (made if it is missing); OutputError when they cannot.
+
+    Called before a long run, so that the fault shows in its first second.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"diorama")
+            file.flush()
+    except OSError as error:
+        raise output_error(error, folder) from error
+
+
+def jsonable(value: Any) -> Any:
+    """`value` in JSON's own types: arrays become lists, paths text, and NaN or infinity null."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if hasattr(value, "_asdict"):
+        return jsonable(value._asdict())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [jsonable(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
+        return jsonable(value.tolist())
+    return str(value)
+
+
+def _remove(path: Path | None) -> None:
+    with suppress(OSError):  # the folder itself is gone or not a folder: nothing was left there either
+        if path is not None:
+            path.unlink(missing_ok=True)
