@@ -57,8 +57,8 @@ def make_grid(resolution: tuple[int, int, int], device: torch.device | str) -> G
     axes = [torch.arange(n + 1, device=device) / n - 0.5 for n in resolution]
     vertices = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
     flat = torch.arange(vertices.shape[0], device=device).reshape(nx + 1, ny + 1, nz + 1)
-    corners = [(c & 1, c >> 1 & 1, c >> 2 & 1) for c in range(8)]
-    cubes = torch.stack([flat[x : x + nx, y : y + ny, z : z + nz] for x, y, z in corners], -1).reshape(-1, 8)
+    first_cube = flat[:2, :2, :2].permute(2, 1, 0).reshape(-1)  # x fastest; the others are moved copies of it
+    cubes = flat[:nx, :ny, :nz].reshape(-1, 1) + first_cube
     return Grid((nx, ny, nz), vertices, cubes, cube_tables(device))
 
 
