@@ -12,7 +12,10 @@ from typing import Any, NamedTuple
 
 OLDEST_PYTHON = (3, 10)
 OLDEST_TORCH = (2, 6)
-PACKAGES = ("diffusers", "transformers", "tokenizers", "safetensors", "xatlas", "trimesh", "pydantic", "scipy", "PIL")
+PACKAGES = (  # by the names they are imported by
+    *("diffusers", "transformers", "tokenizers", "safetensors", "xatlas", "trimesh"),
+    *("pydantic", "scipy", "PIL", "fast_simplification"),
+)
 NEEDED_MEMORY = 4 * 2**30  # bytes: the starter preset's peak with room to spare
 NEEDED_DISK = 2**30  # bytes: results, checkpoints and Warp's kernel cache
 STARTER_WEIGHTS = Path(__file__).parent / "starter" / "weights"

@@ -10,12 +10,14 @@ import bpy
 import numpy as np
 import pytest
 from mathutils import Vector
+from mathutils.geometry import barycentric_transform
 
 from .conftest import Imported
 
 pytestmark = pytest.mark.blender
 
 POSITION_M = 2e-4  # tolerance; float32 in the file and in Blender
+TEXTURE_COLOUR = 3 / 255  # tolerance, sRGB: 8 bits, and the texel's middle instead of the point
 RENDER_PX = 128
 RENDER_COLOUR = 0.06  # tolerance, linear: the sky mirrored in the surface (4 %) and light from the neighbour
 
@@ -50,9 +52,14 @@ def test_one_object_per_slot_has_the_slot_s_name(imported: Imported) -> None:
     assert sorted(imported.objects) == sorted(slot["name"] for slot in imported.expected["slots"])
 
 
-def test_an_object_s_origin_is_the_centre_of_its_slot(imported: Imported) -> None:
+def test_an_object_s_origin_is_the_middle_of_its_foot(imported: Imported) -> None:
     for slot, thing in slots(imported):
-        np.testing.assert_allclose(thing.matrix_world.translation, slot["centre"], atol=POSITION_M)
+        np.testing.assert_allclose(thing.matrix_world.translation, slot["origin"], atol=POSITION_M)
+
+
+def test_objects_are_not_scaled_so_that_modifiers_work_in_metres(imported: Imported) -> None:
+    for _, thing in slots(imported):
+        np.testing.assert_allclose(thing.matrix_world.to_scale(), (1.0, 1.0, 1.0), atol=1e-5)
 
 
 def test_an_object_is_turned_as_its_slot(imported: Imported) -> None:
@@ -98,18 +105,36 @@ def test_every_object_has_its_own_packed_texture(imported: Imported) -> None:
         assert image.colorspace_settings.name == "sRGB"
 
 
-def test_texture_coordinates_lie_in_the_picture_and_find_the_slot_s_colour(imported: Imported) -> None:
-    for slot, thing in slots(imported):
-        image = base_colour_image(thing)
-        width, height = image.size
-        pixels = np.array(image.pixels[:]).reshape(height, width, -1)[..., :3]  # row 0 is the bottom, sRGB
+def test_texture_coordinates_lie_in_the_picture(imported: Imported) -> None:
+    for _, thing in slots(imported):
         uv = np.array([entry.uv for entry in thing.data.uv_layers.active.data])
         assert uv.min() >= 0.0
         assert uv.max() <= 1.0
-        columns = np.minimum((uv[:, 0] * width).astype(int), width - 1)
-        rows = np.minimum((uv[:, 1] * height).astype(int), height - 1)
-        found = pixels[rows, columns]
-        np.testing.assert_allclose(np.median(found, axis=0), slot["colour"], atol=3 / 255, err_msg=slot["name"])
+
+
+def test_surface_points_find_the_colour_field_s_colour_in_the_texture(imported: Imported) -> None:
+    for slot, thing in slots(imported):
+        image = base_colour_image(thing)
+        width, height = image.size
+        pixels = np.array(image.pixels[:]).reshape(height, width, -1)[..., :3]  # sRGB, row 0 is the bottom
+        uv = np.array([uv_of(thing, Vector(point)) for point in slot["points"]])
+        found = pixels[(uv[:, 1] * height).astype(int), (uv[:, 0] * width).astype(int)]
+        np.testing.assert_allclose(found, slot["point_colours"], atol=TEXTURE_COLOUR, err_msg=slot["name"])
+
+
+def uv_of(thing: bpy.types.Object, world: Vector) -> Vector:
+    """Texture coordinate of the point of the object's surface that is nearest to `world`."""
+    hit, nearest, _, index = thing.closest_point_on_mesh(thing.matrix_world.inverted() @ world)
+    assert hit
+    face = thing.data.polygons[index]
+    corners = [thing.data.vertices[vertex].co for vertex in face.vertices]
+    uvs = [thing.data.uv_layers.active.data[loop].uv.to_3d() for loop in face.loop_indices]
+    return barycentric_transform(nearest, *corners, *uvs)
+
+
+def test_provenance_arrives_as_custom_properties(imported: Imported) -> None:
+    for slot, thing in slots(imported):
+        assert thing["prompt"] == slot["prompt"]
 
 
 @pytest.fixture(scope="module")
