@@ -67,6 +67,44 @@ class SceneRequest(_Strict):
     settings: dict[str, Any] = Field(default_factory=dict)  # overrides of the preset, by field name of Settings
 
 
+class Settings(_Strict):
+    """How a run is carried out. `presets.PRESETS` has the values; a request may override any by name."""
+
+    prior: str  # diffusion model: a folder in diffusers layout, or "starter" for the bundled one
+    vlm: str  # vision-language model: a folder in transformers layout, or "starter"
+    negative_prompt: str  # used where the request has none
+    steps: Annotated[int, Field(ge=1, le=100000)]  # optimisation steps, one object each, in turn
+    views: Annotated[int, Field(ge=1, le=16)]  # views of the object a step
+    resolution: Annotated[int, Field(ge=8, le=256)]  # cubes along a box's longest edge at first
+    final_resolution: Annotated[int, Field(ge=8, le=256)]  # and after `refine_at`
+    refine_at: Annotated[float, Field(ge=0, le=1)]  # progress at which the grids are refined
+    guidance_scale: Annotated[float, Field(ge=0, le=1000)]  # s of uncond + s (cond - uncond)
+    guidance_rescale: Annotated[float, Field(ge=0, le=1)]  # share of the standard-deviation rescale (MVDream)
+    t_max: tuple[float, float]  # upper end of the noise level, share of all timesteps, at the start and at `t_until`
+    t_min: tuple[float, float]  # lower end, likewise
+    t_until: Annotated[float, Field(gt=0, le=1)]  # progress at which both have arrived
+    lr_geometry: Annotated[float, Field(gt=0)]  # Adam, signed distance, in longest edges
+    lr_colour: Annotated[float, Field(gt=0)]  # Adam, feature grid and network
+    lr_placement: Annotated[float, Field(gt=0)]  # Adam, metres and radians
+    scene_every: Annotated[int, Field(ge=1)]  # the whole scene is looked at every so many steps
+    object_reward_weight: Annotated[float, Field(ge=0)]  # VLM's gradient for one object, in lengths of the prior's
+    relation_reward_weight: Annotated[float, Field(ge=0)]  # VLM's gradient for the relations, likewise
+    reward_from: Annotated[float, Field(ge=0, le=1)]  # progress at which the object reward sets in
+    relation_weight: Annotated[float, Field(ge=0)]  # hinge losses of the relations
+    penetration_weight: Annotated[float, Field(ge=0)]  # bodies in each other
+    support_weight: Annotated[float, Field(ge=0)]  # bodies in the air
+    laplacian_weight: Annotated[float, Field(ge=0)]  # roughness of the signed distance
+    eikonal_weight: Annotated[float, Field(ge=0)]  # slope of the signed distance away from 1
+    normal_weight: Annotated[float, Field(ge=0)]  # angles between neighbouring faces
+    deviation_weight: Annotated[float, Field(ge=0)]  # FlexiCubes' L_dev
+    cube_weight: Annotated[float, Field(ge=0)]  # FlexiCubes' weights away from their default
+    entropy_weight: tuple[float, float]  # FlexiCubes' sign regulariser, at the start and after a quarter of the run
+    texture_px: Annotated[int, Field(ge=64, le=8192)]  # edge of an object's texture
+    max_faces: Annotated[int, Field(ge=100, le=2_000_000)]  # triangles of one object
+    preview_px: Annotated[int, Field(ge=32, le=2048)]  # edge of a picture of the contact sheet
+    checkpoint_every_s: Annotated[float, Field(gt=0)]  # seconds between two checkpoints
+
+
 def read_request(data: Any) -> SceneRequest:
     """The validated request in `data` (a parsed JSON object).
 
@@ -79,7 +117,7 @@ def read_request(data: Any) -> SceneRequest:
     try:
         request = SceneRequest.model_validate(data)
     except ValidationError as error:
-        raise RequestError(_first_fault(error)) from None
+        raise RequestError(first_fault(error)) from None
     check_request(request)
     return request
 
@@ -113,7 +151,7 @@ def _check_relation(relation: Relation, names: list[str], where: str) -> None:
         )
 
 
-def _first_fault(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
     """One line for the first fault: `slots[2].prompt: expected ..., got ...`."""
     fault = error.errors()[0]
     where = ""

@@ -97,9 +97,13 @@ def load_prior(folder: Path, device: torch.device, dtype: torch.dtype = torch.fl
         part = "text_encoder"
         text_encoder = CLIPTextModel.from_pretrained(folder / part, use_safetensors=True, dtype=dtype)
         part = "vae"
-        vae = AutoencoderKL.from_pretrained(folder / part, use_safetensors=True, torch_dtype=dtype)
+        vae = AutoencoderKL.from_pretrained(
+            folder / part, use_safetensors=True, torch_dtype=dtype, low_cpu_mem_usage=False
+        )
         part = "unet"
-        unet = UNet2DConditionModel.from_pretrained(folder / part, use_safetensors=True, torch_dtype=dtype)
+        unet = UNet2DConditionModel.from_pretrained(
+            folder / part, use_safetensors=True, torch_dtype=dtype, low_cpu_mem_usage=False
+        )
         part = "scheduler"
         scheduler = DDIMScheduler.from_pretrained(folder / part)
     except Exception as error:  # the libraries raise many kinds for a damaged file

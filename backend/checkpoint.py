@@ -1,0 +1,63 @@
+"""A run's state in one safetensors file, from which it goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from .errors import RequestError
+from .export.files import atomic_write
+from .scene.slots import Scene
+
+
+def save_checkpoint(
+    path: Path, scene: Scene, optimizer: torch.optim.Optimizer, generator: torch.Generator, step: int, request: str
+) -> None:
+    """Write everything the next step depends on. `request` is the effective request as JSON. Raises OutputError."""
+    tensors = {f"scene.{key}": value.detach().cpu().contiguous() for key, value in scene.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value).cpu() for key, value in state.items()}
+    tensors["generator"] = generator.get_state()
+    with atomic_write(path) as file:
+        file.write(save(tensors, metadata={"step": str(step), "request": request}))
+
+
+class Checkpoint:
+    """A checkpoint that was read; `restore` puts it into a freshly made scene and optimiser of the same request."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises RequestError when the file is missing or damaged."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
+                self._tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            self.step = int(metadata["step"])
+            self.request: dict = json.loads(metadata["request"])
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise RequestError(
+                f"no usable checkpoint ({error})", where=str(path), remedy="Start the run anew, without --resume"
+            ) from error
+
+    def restore_scene(self, scene: Scene) -> None:
+        """Put shapes, colours and placements back, on the grid they were saved on."""
+        scene.load_state_dict(self._part("scene."))
+
+    def restore_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        """Put the optimiser's moments back; to be called after restore_scene, with an optimiser of its parameters."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in self._part("optimizer.").items():
+            index, name = key.split(".")
+            state.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+    def restore_generator(self, generator: torch.Generator) -> None:
+        """Put the random generator back to where it was."""
+        generator.set_state(self._tensors["generator"])
+
+    def _part(self, prefix: str) -> dict[str, Tensor]:
+        return {key.removeprefix(prefix): value for key, value in self._tensors.items() if key.startswith(prefix)}

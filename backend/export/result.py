@@ -1,0 +1,124 @@
+"""The files a run leaves: scene.glb, preview.png, turntable.gif, report.json."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ..arrange.physics import Report, check_scene
+from ..render.cameras import Cameras
+from ..render.lighting import studio_lighting
+from ..render.shade import render
+from ..render.views import framed
+from ..scene.mesh import Mesh
+from ..scene.slots import Scene
+from ..schema import SceneRequest, Settings
+from .glb import SlotResult, export_scene
+from .pictures import write_contact_sheet, write_turntable
+from .report import build_report, write_report
+
+VIEWS = {"front": (0.0, 12.0), "right": (90.0, 12.0), "back": (180.0, 12.0), "left": (270.0, 12.0)}
+THREE_QUARTER, ABOVE = (-35.0, 22.0), (-35.0, 55.0)
+TURNTABLE_FRAMES = 36
+SUPERSAMPLING = 2  # pictures are rendered so much larger, then averaged
+
+
+class Written(NamedTuple):
+    """What was written, and what was found to be true of it."""
+
+    files: tuple[Path, ...]
+    checks: Report
+
+
+def write_result(
+    folder: Path,
+    request: SceneRequest,
+    settings: Settings,
+    scene: Scene,
+    rewards: dict[str, float],
+    timings_s: dict[str, float],
+    warnings: list[str],
+) -> Written:
+    """Write all four files into `folder`; the GLB first, the report last. Raises OutputError."""
+    started = time.monotonic()
+    with torch.no_grad():
+        surfaces = scene.surfaces(training=False)
+        mesh = scene.scene_mesh(surfaces)
+        provenance = {"prompt": request.prompt, "seed": request.seed, "preset": request.preset}
+        results = [
+            SlotResult(
+                slot.name,
+                surfaces[i].vertices,
+                surfaces[i].faces,
+                scene.to_world(i),
+                lambda local, i=i: scene.material(i, local),  # type: ignore[misc]
+                provenance | {"slot_prompt": slot.prompt, "rewards": rewards},
+            )
+            for i, slot in enumerate(request.slots)
+        ]
+        glb = folder / "scene.glb"
+        extras = provenance | {"generator": "Diorama", "settings": settings.model_dump()}
+        exported = export_scene(results, glb, settings.texture_px, settings.max_faces, extras)
+        device = mesh.vertices.device
+        meshes = {e.name: _as_mesh(e.vertices, e.faces, device) for e in exported}
+        checks = check_scene(meshes, request.relations)
+        sheet, turn = folder / "preview.png", folder / "turntable.gif"
+        _write_sheet(sheet, mesh, scene, settings.preview_px)
+        _write_turn(turn, mesh, scene, settings.preview_px)
+    report = folder / "report.json"
+    write_report(
+        build_report(
+            request=request.model_dump(),
+            settings=settings.model_dump(),
+            seed=request.seed,
+            models={"prior": settings.prior, "vlm": settings.vlm},
+            timings_s=timings_s | {"export": time.monotonic() - started},
+            slots=[e.summary() for e in exported],
+            relations=[
+                {**relation.model_dump(), "fulfilled": holds, "penetration_m3": dict(_pairs(checks))}
+                for relation, holds in checks.relations
+            ],
+            rewards=rewards,
+            warnings=warnings,
+        ),
+        report,
+    )
+    return Written((glb, sheet, turn, report), checks)
+
+
+def _pairs(checks: Report) -> list[tuple[str, float]]:
+    return [(" / ".join(pair), volume) for pair, volume in checks.penetration_m3.items()]
+
+
+def _as_mesh(vertices, faces, device: torch.device) -> Mesh:
+    v = torch.from_numpy(vertices).float().to(device)
+    f = torch.from_numpy(faces).to(device)
+    return Mesh(v, f, torch.zeros(len(f), dtype=torch.int64, device=device), v)
+
+
+def _write_sheet(path: Path, mesh: Mesh, scene: Scene, px: int) -> None:
+    angles = [THREE_QUARTER, *VIEWS.values(), ABOVE]
+    captions = ["three-quarter", *VIEWS, "from above"]
+    azimuth_deg, elevation_deg = torch.tensor(angles, device=mesh.vertices.device).unbind(1)
+    write_contact_sheet(_photograph(mesh, scene, azimuth_deg, elevation_deg, px), path, captions, columns=3)
+
+
+def _write_turn(path: Path, mesh: Mesh, scene: Scene, px: int) -> None:
+    azimuth_deg = torch.arange(TURNTABLE_FRAMES, device=mesh.vertices.device) * (360.0 / TURNTABLE_FRAMES) - 35.0
+    write_turntable(_photograph(mesh, scene, azimuth_deg, torch.full_like(azimuth_deg, 18.0), px), path)
+
+
+def _photograph(mesh: Mesh, scene: Scene, azimuth_deg: torch.Tensor, elevation_deg: torch.Tensor, px: int) -> list:
+    """One (H, W, 3) array a view, rendered view by view: a whole turn at once would not fit a small GPU."""
+    low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
+    large, frames = px * SUPERSAMPLING, []
+    for azimuth, elevation in zip(azimuth_deg % 360.0, elevation_deg, strict=True):
+        cameras: Cameras = framed(low, high, azimuth[None], elevation[None], zoom=0.95)
+        lighting = studio_lighting(cameras, (low + high) / 2)
+        rgb = render(mesh, scene.colour, cameras, lighting, large, large).rgb
+        small = torch.nn.functional.avg_pool2d(rgb.permute(0, 3, 1, 2), SUPERSAMPLING)
+        frames.append(small[0].permute(1, 2, 0).cpu().numpy())
+    return frames

@@ -1,0 +1,38 @@
+"""The frozen networks of one run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import diffusers
+import torch
+import transformers
+
+from ..presets import model_folder
+from ..schema import Settings
+from .diffusion import DiffusionPrior, load_prior
+from .vlm import VisionLanguageModel, load_vlm
+
+
+class Models(NamedTuple):
+    """Loaded once, shared by all jobs that name the same models."""
+
+    prior: DiffusionPrior
+    vlm: VisionLanguageModel
+
+    def warnings(self, prompts: list[str]) -> list[str]:
+        """One line for each model that does not know some of the prompts' words."""
+        lines = []
+        for name, model in (("diffusion prior", self.prior), ("vision-language model", self.vlm)):
+            unknown = list(dict.fromkeys(w for prompt in prompts for w in model.unknown_words(prompt)))
+            if unknown:
+                lines.append(f"the {name} does not know: {', '.join(unknown)}")
+        return lines
+
+
+def load_models(settings: Settings, device: torch.device) -> Models:
+    """Both networks of the settings. Raises ModelError when one is missing or damaged."""
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()  # the run has its own
+    prior = load_prior(model_folder(settings.prior, "prior"), device)
+    return Models(prior, load_vlm(model_folder(settings.vlm, "vlm"), device))

@@ -1,0 +1,49 @@
+"""The progress bar of the command line."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from .generate import Step  # imports torch, which takes seconds
+
+WIDTH = 24  # characters of the bar
+EVERY_S = 10.0  # between two lines where the output is no terminal
+
+
+class ProgressBar:
+    """Step, losses, reward and time left: one line that is rewritten, or a line now and then in a log file."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.live = stream.isatty()
+        self.last = -math.inf
+
+    def show(self, step: Step) -> None:
+        """Print how far the run is."""
+        now = time.monotonic()
+        if not self.live and step.step != step.steps and now - self.last < EVERY_S:
+            return
+        self.last = now
+        line = describe(step)
+        self.stream.write(f"\r{line}\x1b[K" if self.live else f"{line}\n")
+        self.stream.flush()
+
+    def close(self) -> None:
+        """Leave the line."""
+        if self.live:
+            self.stream.write("\n")
+
+
+def describe(step: Step) -> str:
+    """Such as `[#####-----]  50/100  prior 3.10  relation 0.00  reward 71 %  0:42 left`."""
+    full = round(WIDTH * step.step / step.steps)
+    shown = [f"{name} {step.losses[name]:.2f}" for name in ("prior", "relation") if name in step.losses]
+    if step.rewards:
+        yes = [1 / (1 + math.exp(-max(-50.0, min(50.0, r)))) for r in step.rewards.values()]
+        shown.append(f"reward {100 * sum(yes) / len(yes):.0f} %")
+    minutes, seconds = divmod(round(step.seconds_left), 60)
+    bar = "#" * full + "-" * (WIDTH - full)
+    return f"[{bar}] {step.step}/{step.steps}  {'  '.join(shown)}  {minutes}:{seconds:02d} left"

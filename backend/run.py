@@ -1,0 +1,49 @@
+"""One run from request to files: what the command line and the service's worker both do."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+
+from .checkpoint import Checkpoint
+from .export.files import check_writable
+from .export.result import Written, write_result
+from .generate import OnStep, generate
+from .guidance.models import Models, load_models
+from .prepare import prepare
+from .presets import settings_for
+from .schema import SceneRequest
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def run(
+    request: SceneRequest,
+    folder: Path,
+    device: torch.device,
+    on_step: OnStep,
+    on_warning,
+    resume: Checkpoint | None = None,
+    models: Models | None = None,
+) -> Written:
+    """Generate the request's scene and write its files into `folder`.
+
+    `models` saves loading them again; they must be the ones the request's settings name. The checkpoint stays until
+    the result is written. Raises UserError for whatever the user can mend.
+    """
+    started = time.monotonic()
+    request = prepare(request)
+    settings = settings_for(request.preset, request.settings)
+    check_writable(folder)
+    models = models or load_models(settings, device)
+    warnings = models.warnings([slot.prompt for slot in request.slots])
+    for warning in warnings:
+        on_warning(warning)
+    loading_s = time.monotonic() - started
+    outcome = generate(request, settings, models, device, on_step, folder / CHECKPOINT, resume)
+    timings_s = {"loading": loading_s, "optimisation": outcome.seconds}
+    written = write_result(folder, request, settings, outcome.scene, outcome.rewards, timings_s, warnings)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return written

@@ -1,0 +1,129 @@
+"""The vision-language model as a reward: preprocessing, shared pictures, gradients to the pixels, damaged folders."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import Qwen2VLImageProcessorPil
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+from backend.errors import ModelError
+from backend.guidance.preprocess import Preprocessing, fitted_size, read_preprocessing, to_patches
+from backend.guidance.vlm import VisionLanguageModel, load_vlm, message_parts
+from backend.starter.vlm_model import MEAN, STD
+from tests.small_models import write_small_models
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write_small_models(tmp_path_factory.mktemp("models"))[1]
+
+
+@pytest.fixture(scope="module")
+def vlm(folder) -> VisionLanguageModel:
+    return load_vlm(folder, CPU)
+
+
+def pictures(count: int, height: int = 64, width: int = 64, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand(count, height, width, 3, generator=generator) * 255).round() / 255
+
+
+@pytest.mark.parametrize("size", [(64, 64), (128, 96), (64, 160)])
+def test_patches_equal_the_official_processors(folder, size) -> None:
+    images = pictures(2, *size)
+    official = Qwen2VLImageProcessorPil.from_pretrained(folder)
+    wanted = official([Image.fromarray((i * 255).byte().numpy()) for i in images], return_tensors="pt")
+    values, grid = to_patches(images, read_preprocessing(folder))
+    assert grid.tolist() == torch.as_tensor(wanted["image_grid_thw"]).tolist()
+    torch.testing.assert_close(values, torch.as_tensor(wanted["pixel_values"]), atol=1e-3, rtol=0)
+
+
+def test_resized_patches_differ_only_by_the_rounding_of_the_official_processors(folder) -> None:
+    y, x = torch.meshgrid(torch.linspace(0, 3, 75), torch.linspace(0, 4, 101), indexing="ij")
+    smooth = torch.stack([x.sin() / 2 + 0.5, y.cos() / 2 + 0.5, (x * y).sin() / 2 + 0.5], -1)[None]
+    smooth = (smooth * 255).round() / 255
+    official = Qwen2VLImageProcessorPil.from_pretrained(folder)
+    wanted = official(Image.fromarray((smooth[0] * 255).byte().numpy()), return_tensors="pt")
+    values, _ = to_patches(smooth, read_preprocessing(folder))
+    torch.testing.assert_close(values, torch.as_tensor(wanted["pixel_values"]), atol=1.5 / 255 / STD[0], rtol=0)  # it rounds to bytes twice
+
+
+def test_fitted_size_is_the_official_rule() -> None:
+    preprocessing = Preprocessing(14, 2, 2, MEAN, STD, 56 * 56, 28 * 28 * 1280)
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        height, width = (int(v) for v in rng.integers(30, 3000, 2))
+        wanted = smart_resize(height, width, 28, preprocessing.min_pixels, preprocessing.max_pixels)
+        assert fitted_size(height, width, preprocessing) == tuple(wanted), (height, width)
+
+
+def test_log_odds_equal_one_plain_forward_a_question(vlm) -> None:
+    """The packed sequence gives what the network gives for each question alone, by its own position rule."""
+    images = pictures(2)
+    asked = ["Do these pictures show a red cube?", "Is the object whole and well formed?", "Is there a blue sphere?"]
+    together = vlm.log_odds(images, asked)
+    values, grid = to_patches(images, vlm.preprocessing)
+    prefix, suffix = message_parts(vlm.tokenizer, [16, 16])
+    for question, value in zip(asked, together, strict=True):
+        ids = torch.tensor([vlm.tokenizer(prefix + question + suffix, add_special_tokens=False)["input_ids"]])
+        kinds = (ids == vlm.network.config.image_token_id).int()
+        logits = vlm.network(
+            input_ids=ids, pixel_values=values, image_grid_thw=grid, mm_token_type_ids=kinds
+        ).logits[0, -1]
+        assert value.item() == pytest.approx((logits[vlm.yes_id] - logits[vlm.no_id]).item(), abs=1e-4)
+
+
+def test_pictures_are_told_apart_by_their_order(vlm) -> None:
+    images = pictures(2)
+    question = ["Is the red cube on top of the blue sphere?"]
+    assert (vlm.log_odds(images, question) - vlm.log_odds(images.flip(0), question)).abs().item() > 1e-5
+
+
+def test_gradient_reaches_every_picture_and_is_the_finite_difference(vlm) -> None:
+    network = vlm.network.double()
+    try:
+        images = pictures(2).double().requires_grad_()
+        asked = ["Is there a red cube?", "Is the object whole and well formed?"]
+        vlm.log_odds(images, asked).sum().backward()
+        assert (images.grad.flatten(1).norm(dim=1) > 0).all()
+        direction = torch.randn(images.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        step = 1e-4
+        with torch.no_grad():
+            ahead, behind = (vlm.log_odds(images + s * step * direction, asked).sum() for s in (1, -1))
+        slope = (images.grad * direction).sum().item()
+        assert slope == pytest.approx(((ahead - behind) / (2 * step)).item(), rel=1e-2)
+    finally:
+        network.float()
+
+
+def test_nothing_in_the_network_changes_or_collects_gradient(vlm) -> None:
+    before = {name: value.clone() for name, value in vlm.network.state_dict().items()}
+    vlm.log_odds(pictures(2).requires_grad_(), ["Is there a red cube?"]).sum().backward()
+    assert all(p.grad is None for p in vlm.network.parameters())
+    assert all(torch.equal(before[name], value) for name, value in vlm.network.state_dict().items())
+
+
+def test_unknown_words_are_named_once_in_order(vlm) -> None:
+    assert vlm.unknown_words("a red teapot, on top of a Wooden teapot") == ["teapot", "Wooden"]
+    assert vlm.unknown_words("a red cube") == []
+
+
+def test_truncated_weights_are_a_clear_error(folder, tmp_path) -> None:
+    broken = tmp_path / "vlm"
+    shutil.copytree(folder, broken)
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="cannot be loaded") as caught:
+        load_vlm(broken, CPU)
+    assert str(broken) in str(caught.value)
+
+
+def test_missing_folder_is_a_clear_error(tmp_path) -> None:
+    with pytest.raises(ModelError, match="no model here"):
+        load_vlm(tmp_path / "nowhere", CPU)
