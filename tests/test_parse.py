@@ -73,6 +73,10 @@ EXAMPLES = {
         ["table", "mug", "lamp"],
         ["mug on top of table", "lamp next to mug"],
     ),
+    "a tree, a car, a dog next to the tree and a cat behind the dog": (
+        ["tree", "car", "dog", "cat"],
+        ["dog next to tree", "cat behind dog"],
+    ),
     "a snowman, a tree and a house": (["snowman", "tree", "house"], []),
     "a red and blue cube, and a cone": (["red and blue cube", "cone"], []),
     "a big, red cube, photorealistic": (["big, red cube"], []),

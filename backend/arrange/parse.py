@@ -111,7 +111,9 @@ class _Reader:
                 self._chain(subjects, name)
                 self.pending = None
                 return
-            self.last = self._mention(text, exclude=subjects)
+            self.last = self._mention(text, exclude=subjects[-1:])
+            if set(self.last) & set(subjects):  # "a tree, a car, a dog next to the tree": the dog alone is
+                self.subject = subjects = subjects[-1:]
             self.pending, self.listed = None, (subjects, name)
             if subjects:
                 self._relate(subjects, name, self.last)
