@@ -22,9 +22,9 @@ def check_consistent(relations: Sequence[Relation]) -> None:
             raise _contradiction(relations, [index])
         earlier = relations[:index]
         for other, rival in enumerate(earlier):
-            if {rival.subject, rival.object} == {relation.subject, relation.object}:
-                if not _compatible(relation, rival):
-                    raise _contradiction(relations, [other, index])
+            same_pair = {rival.subject, rival.object} == {relation.subject, relation.object}
+            if same_pair and not _compatible(relation, rival):
+                raise _contradiction(relations, [other, index])
         for axis in "xyz":
             cycle = _way(earlier, axis, *_directed(relation, axis))
             if cycle:

@@ -7,12 +7,14 @@ several sentences. Where English is ambiguous:
   - after a comma or "and" it belongs to the clause's subject, or, beside something, to what the subject stands on: a
     stack is placed as a whole;
   - "and" after a side relation adds objects ("left of a sphere and a cone"), after on or under a body of its own;
-  - "and" after "with" goes on describing ("a house with a red roof and a blue door"), a comma ends the description.
+  - "and" after "with" goes on describing ("a house with a red roof and a blue door"), a comma ends the description, and
+    so does a relation that follows.
 Not understood, and kept as part of an object's description: between, around, inside, "in", facing, against.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import NamedTuple
 
@@ -159,7 +161,7 @@ class _Reader:
                 self.pairs.append((subject, name, object))
 
     def _chain(self, slots: list[int], name: RelationName) -> None:
-        self.pairs += [(slot, name, before) for before, slot in zip(slots, slots[1:], strict=False)]
+        self.pairs += [(slot, name, before) for before, slot in itertools.pairwise(slots)]
 
     def _base(self, slot: int) -> int:
         """What the slot stands on, all the way down."""
