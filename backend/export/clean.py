@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import NamedTuple
 
 import fast_simplification
@@ -14,7 +15,9 @@ from .topology import compact, face_cross, face_pieces, face_volumes, half_edges
 
 FLOATER_SHARE = 0.01  # a piece with less than this share of the largest piece's area is never kept
 SHORT_EDGE = 1e-6  # of the bounds' diagonal; vertices joined by a shorter edge become one
-AGGRESSIVENESS = (7.0, 5.0, 9.0)  # of the edge collapse, tried in this order until the result is closed
+# The edge collapse may pinch the surface; another target or aggressiveness collapses in another order. Tried in turn.
+TARGETS = (1.0, 0.97, 0.94, 0.9, 0.85, 0.8, 1.25, 1.6, 2.0, 3.0)  # of the budget; above 1 only if all below fail
+AGGRESSIVENESS = (7.0, 5.0, 9.0)
 VOLUME_TOLERANCE = 0.1  # a simplified mesh whose volume differs by more of it has lost its shape
 
 
@@ -36,7 +39,7 @@ def clean(vertices: NDArray, faces: NDArray, max_faces: int, keep_pieces: int = 
 
     vertices: (V, 3), in a space where lengths mean the same along each axis. faces: (F, 3), counter-clockwise seen from
     outside, F > 0. Inner walls (closed pieces of negative volume) are dropped too: nobody sees them. If no
-    simplification within the budget stays closed, the mesh is left as detailed as it is and `notes` says so.
+    simplification within the budget stays closed, the mesh is left more detailed and `notes` says so.
     """
     assert len(faces) > 0 and np.isfinite(vertices).all(), "nothing to clean, or vertices that are not finite"
     assert max_faces >= 4 and keep_pieces >= 1
@@ -47,11 +50,9 @@ def clean(vertices: NDArray, faces: NDArray, max_faces: int, keep_pieces: int = 
     dropped = max(0.0, 1.0 - _area(vertices, faces) / max(area_before, 1e-30))
     notes: list[str] = []
     if len(faces) > max_faces:
-        simpler = _simplify(vertices, faces, max_faces)
-        if simpler is None:
-            notes.append(f"kept {len(faces)} faces, over the budget of {max_faces}: no simpler mesh stayed whole")
-        else:
-            vertices, faces = simpler
+        vertices, faces = _simplify(vertices, faces, max_faces) or (vertices, faces)
+    if len(faces) > max_faces:
+        notes.append(f"{len(faces)} faces, over the budget of {max_faces}: no simpler mesh stayed whole")
     closed = is_closed(faces)
     if not closed:
         notes.append("the surface is not closed")
@@ -65,22 +66,30 @@ def _area(vertices: NDArray, faces: NDArray) -> float:
 def _weld_short_edges(vertices: NDArray, faces: NDArray) -> tuple[NDArray, NDArray]:
     """The mesh with the ends of every tiny edge made one; faces that lose a corner go in pairs, so it stays closed.
 
-    Left as it is where the welding would open a mesh that was closed.
+    An edge whose welding would open a closed mesh is left as it is.
     """
     edges = half_edges(faces)
     length = np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
     tiny = edges[length < SHORT_EDGE * np.linalg.norm(np.ptp(vertices[faces.reshape(-1)], axis=0))]
-    count = len(vertices)
-    graph = coo_array((np.ones(len(tiny), np.int8), (tiny[:, 0], tiny[:, 1])), shape=(count, count))
+    tiny = tiny[tiny[:, 0] < tiny[:, 1]]
+    welded = _welded(len(vertices), faces, tiny)
+    if is_closed(faces) and not is_closed(welded):
+        welded = faces
+        for edge in range(len(tiny)):  # rare: all together did not do, so each for itself
+            candidate = _welded(len(vertices), faces, tiny[edge : edge + 1])
+            if is_closed(candidate):
+                return _weld_short_edges(*compact(vertices, candidate))
+    return compact(vertices, welded) if len(welded) else (vertices, faces)
+
+
+def _welded(vertex_count: int, faces: NDArray, edges: NDArray) -> NDArray:
+    """The faces with each edge's vertices replaced by the first of them, without those that lose a corner."""
+    graph = coo_array((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(vertex_count, vertex_count))
     _, group = connected_components(graph, directed=False)
-    first = np.full(group.max() + 1, count)
-    np.minimum.at(first, group, np.arange(count))
-    welded = first[group][faces]
-    whole = (welded != np.roll(welded, 1, axis=1)).all(axis=1)
-    welded = welded[whole]
-    if len(welded) == 0 or (is_closed(faces) and not is_closed(welded)):
-        return compact(vertices, faces)
-    return compact(vertices, welded)
+    first = np.full(group.max() + 1, vertex_count)
+    np.minimum.at(first, group, np.arange(vertex_count))
+    renamed = first[group][faces]
+    return renamed[(renamed != np.roll(renamed, 1, axis=1)).all(axis=1)]
 
 
 def _largest_pieces(vertices: NDArray, faces: NDArray, keep: int) -> tuple[NDArray, NDArray]:
@@ -97,23 +106,29 @@ def _largest_pieces(vertices: NDArray, faces: NDArray, keep: int) -> tuple[NDArr
 
 
 def _simplify(vertices: NDArray, faces: NDArray, max_faces: int) -> tuple[NDArray, NDArray] | None:
-    """A mesh of at most `max_faces` by quadric edge collapse (Garland and Heckbert 1997), or None if none stays whole.
+    """The mesh by quadric edge collapse (Garland and Heckbert 1997), or None if no result is whole.
 
-    Whole: closed if it was closed, as many pieces, and nearly the same volume.
+    Whole: closed if it was closed, as many pieces, and nearly the same volume. At most `max_faces`, or if no such mesh
+    is whole the next larger one that is.
     """
     low, size = vertices.min(axis=0), float(np.ptp(vertices, axis=0).max())
     unit = ((vertices - low) / size).astype(np.float32)  # the collapse's thresholds are absolute
     volume = float(face_volumes(unit - 0.5, faces).sum())
     closed, pieces = is_closed(faces), piece_count(faces)
-    for aggressiveness in AGGRESSIVENESS:
-        points, triangles = fast_simplification.simplify(
-            unit, faces.astype(np.int32), target_count=max_faces, agg=aggressiveness
-        )
-        if not 4 <= len(triangles) <= max_faces:
+    for share, aggressiveness in product(TARGETS, AGGRESSIVENESS):
+        target = int(share * max_faces)
+        if not 4 <= target < len(faces):
             continue
-        simpler = compact(points.astype(np.float64), triangles)
+        points, triangles = fast_simplification.simplify(
+            unit, faces.astype(np.int32), target_count=target, agg=aggressiveness
+        )
+        if not 4 <= len(triangles) <= max(target, max_faces):
+            continue
+        simpler = _weld_short_edges(points.astype(np.float64), triangles.astype(np.int64))
         drift = abs(float(face_volumes(simpler[0] - 0.5, simpler[1]).sum()) - volume)
         whole = is_closed(simpler[1]) or not closed
         if whole and piece_count(simpler[1]) == pieces and drift <= VOLUME_TOLERANCE * abs(volume):
-            return simpler[0] * size + low, simpler[1]
+            vertices, faces = simpler[0] * size + low, simpler[1]
+            # A result over the budget is another start, from which the rest of the way may succeed.
+            return (len(faces) > max_faces and _simplify(vertices, faces, max_faces)) or (vertices, faces)
     return None
