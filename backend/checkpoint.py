@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -31,33 +33,43 @@ class Checkpoint:
     """A checkpoint that was read; `restore` puts it into a freshly made scene and optimiser of the same request."""
 
     def __init__(self, path: Path) -> None:
-        """Raises RequestError when the file is missing or damaged."""
-        try:
+        """Raises RequestError when the file is missing or damaged; so does each `restore` when it does not fit."""
+        self.path = path
+        with self._usable():
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata()
-                self._tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                # Copies: a mapped file could not be replaced by the next checkpoint on Windows.
+                self._tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
             self.step = int(metadata["step"])
             self.request: dict = json.loads(metadata["request"])
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise RequestError(
-                f"no usable checkpoint ({error})", where=str(path), remedy="Start the run anew, without --resume"
-            ) from error
 
     def restore_scene(self, scene: Scene) -> None:
         """Put shapes, colours and placements back, on the grid they were saved on."""
-        scene.load_state_dict(self._part("scene."))
+        with self._usable():
+            scene.load_state_dict(self._part("scene."))
 
     def restore_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Put the optimiser's moments back; to be called after restore_scene, with an optimiser of its parameters."""
         state: dict[int, dict[str, Tensor]] = {}
-        for key, value in self._part("optimizer.").items():
-            index, name = key.split(".")
-            state.setdefault(int(index), {})[name] = value
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        with self._usable():
+            for key, value in self._part("optimizer.").items():
+                index, name = key.split(".")
+                state.setdefault(int(index), {})[name] = value
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
     def restore_generator(self, generator: torch.Generator) -> None:
         """Put the random generator back to where it was."""
-        generator.set_state(self._tensors["generator"])
+        with self._usable():
+            generator.set_state(self._tensors["generator"])
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, SafetensorError, RuntimeError, LookupError, ValueError, TypeError) as error:
+            raise RequestError(
+                f"no usable checkpoint ({error})", where=str(self.path), remedy="Start the run anew, without --resume"
+            ) from error
 
     def _part(self, prefix: str) -> dict[str, Tensor]:
         return {key.removeprefix(prefix): value for key, value in self._tensors.items() if key.startswith(prefix)}

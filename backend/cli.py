@@ -14,12 +14,11 @@ from .presets import PRESETS
 from .progress import ProgressBar
 from .schema import SceneRequest, read_request
 
-
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0 on success, 1 when the doctor finds a fault, 2 for an error the user can mend, 130 on Ctrl-C."""
+    """The exit status: 0 on success, 1 when the doctor finds a fault, 2 for the user's errors, 130 on Ctrl-C."""
     parsed = _parser().parse_args(arguments)
     try:
         return parsed.command(parsed)
@@ -32,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m backend", description="Diorama: text and boxes to textured scenes.")
+    parser = argparse.ArgumentParser(
+        prog="python -m backend", description="Diorama: text and boxes to textured scenes."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     generate = commands.add_parser("generate", help="generate a scene and write scene.glb, pictures and a report")
     generate.add_argument("prompt", nargs="?", metavar="PROMPT", help='such as "a red cube on top of a blue sphere"')
@@ -42,7 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--preset", help=f"{', '.join(sorted(PRESETS))} (default: starter)")
     generate.add_argument("--seed", type=int, help="random seed (default: 0)")
     generate.add_argument("--steps", type=int, help="optimisation steps (default: the preset's)")
-    generate.add_argument("--out", type=Path, default=Path("out/scene"), help="folder for the result (default: %(default)s)")
+    generate.add_argument(
+        "--out", type=Path, default=Path("out/scene"), help="folder for the result (default: %(default)s)"
+    )
     generate.add_argument("--device", choices=DEVICES, default="auto", help="default: %(default)s")
     generate.set_defaults(command=_generate)
     doctor = commands.add_parser("doctor", help="say what is installed, what is missing, and what to do about it")
@@ -60,7 +63,14 @@ def _generate(arguments: argparse.Namespace) -> int:
     request = read_request(checkpoint.request) if checkpoint else _request(arguments)
     bar = ProgressBar(sys.stderr)
     try:
-        written = run(request, arguments.out, device, bar.show, lambda text: print(f"warning: {text}", file=sys.stderr), checkpoint)
+        written = run(
+            request,
+            arguments.out,
+            device,
+            bar.show,
+            lambda text: print(f"warning: {text}", file=sys.stderr),
+            checkpoint,
+        )
     except KeyboardInterrupt:
         path = arguments.out / CHECKPOINT
         remedy = f"Go on with: python -m backend generate --resume {path} --out {arguments.out}"

@@ -6,6 +6,7 @@ import torch
 
 from .errors import RequestError
 
+
 def choose_device(name: str) -> torch.device:
     """The named device; "auto" takes CUDA where it is there, else the CPU. Raises RequestError when it is not there."""
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

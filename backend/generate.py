@@ -1,4 +1,4 @@
-"""The optimisation: a request's slots become shaped, coloured and arranged objects. Reads like the papers' algorithm."""
+"""The optimisation: a request's slots become shaped, coloured and arranged objects."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from .render.shade import render
 from .render.views import object_views, scene_views
 from .scene import regularize
 from .scene.isosurface import Surface
+from .scene.mesh import Mesh
 from .scene.slots import Scene
 from .schedules import after, linear
 from .schema import SceneRequest, Settings
@@ -105,7 +106,13 @@ class _Loop:
     def __init__(
         self, request: SceneRequest, settings: Settings, models: Models, scene: Scene, generator: torch.Generator
     ) -> None:
-        self.request, self.settings, self.models, self.scene, self.generator = request, settings, models, scene, generator
+        self.request, self.settings, self.models, self.scene, self.generator = (
+            request,
+            settings,
+            models,
+            scene,
+            generator,
+        )
         self.names = [slot.name for slot in request.slots]
         self.prompts = {slot.name: slot.prompt for slot in request.slots}
         self.on = standing_on(self.names, request.relations)
@@ -209,7 +216,7 @@ class _Loop:
                 terms["scene"] = (self._scene_reward(mesh, stacked), 1.0)
         return terms
 
-    def _scene_reward(self, mesh, bounds: Bounds) -> Tensor:
+    def _scene_reward(self, mesh: Mesh, bounds: Bounds) -> Tensor:
         """The VLM's pull on pictures of the whole scene, as a loss whose gradient is that pull."""
         assert self.reference is not None
         low, high = bounds.low.detach().amin(0), bounds.high.detach().amax(0)

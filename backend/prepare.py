@@ -8,18 +8,19 @@ from .arrange.parse import parse
 from .schema import SceneRequest, check_request
 
 
-def prepare(request: SceneRequest) -> SceneRequest:
-    """The request with slots and relations read from the prompt where it has no slots, and boxes laid out for those.
+def prepare(request: SceneRequest) -> tuple[SceneRequest, list[str]]:
+    """The request with every slot boxed and placed, and what of the prompt was not understood, one line each.
 
-    Slots that the user placed stay where they are. Raises RequestError for a prompt in which no object is found, and
-    for relations that contradict each other.
+    Slots and relations are read from the prompt where the request has no slots. Slots the user placed stay where they
+    are. Raises RequestError for a prompt in which no object is found, and for relations that contradict each other.
     """
-    if request.slots:
-        check_consistent(request.relations)
-        return request
-    parsed = parse(request.prompt)
-    check_consistent(parsed.relations)
-    slots = lay_out(parsed.slots, parsed.relations)
-    prepared = request.model_copy(update={"slots": tuple(slots), "relations": parsed.relations})
+    slots, relations, warnings = request.slots, request.relations, []
+    if not slots:
+        parsed = parse(request.prompt)
+        slots, relations = parsed.slots, parsed.relations
+        warnings = [f"not understood, and left in the description: {words}" for words in parsed.not_understood]
+    check_consistent(relations)
+    slots = lay_out(slots, relations)
+    prepared = request.model_copy(update={"slots": slots, "relations": relations})
     check_request(prepared)
-    return prepared
+    return prepared, warnings

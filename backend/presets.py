@@ -64,7 +64,7 @@ def settings_for(preset: str, overrides: dict[str, Any]) -> Settings:
     try:
         return Settings.model_validate({**base, **overrides})
     except ValidationError as error:
-        raise RequestError(f"settings.{first_fault(error)}") from None
+        raise first_fault(error, inside="settings") from None
 
 
 def model_folder(name: str, kind: str) -> Path:

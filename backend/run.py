@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ def run(
     folder: Path,
     device: torch.device,
     on_step: OnStep,
-    on_warning,
+    on_warning: Callable[[str], None],
     resume: Checkpoint | None = None,
     models: Models | None = None,
 ) -> Written:
@@ -34,11 +35,11 @@ def run(
     the result is written. Raises UserError for whatever the user can mend.
     """
     started = time.monotonic()
-    request = prepare(request)
+    request, warnings = prepare(request)
     settings = settings_for(request.preset, request.settings)
     check_writable(folder)
     models = models or load_models(settings, device)
-    warnings = models.warnings([slot.prompt for slot in request.slots])
+    warnings += models.warnings([slot.prompt for slot in request.slots])
     for warning in warnings:
         on_warning(warning)
     loading_s = time.monotonic() - started

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from .errors import RequestError
 
 MAX_SLOTS = 16
+SHORTEST_EDGE_M, LONGEST_M = 1e-4, 1e5  # what single precision still tells apart in one scene
+MOST_ELONGATED = 1000.0  # longest edge of a box over its shortest
 RelationName = Literal["on top of", "under", "left of", "right of", "in front of", "behind", "next to"]
 Vector3 = tuple[float, float, float]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Strict(BaseModel):
@@ -36,14 +38,18 @@ class Slot(_Strict):
     @classmethod
     def _positive(cls, size: Vector3) -> Vector3:
         if min(size) <= 0.0:
-            raise ValueError(f"every edge must be longer than 0 m, got {size}; give positive lengths in metres")
+            raise ValueError("every edge must be longer than 0 metres")
+        if min(size) < SHORTEST_EDGE_M:
+            raise ValueError(f"edges shorter than {SHORTEST_EDGE_M} m are not supported, scale the scene up")
+        if max(size) > MOST_ELONGATED * min(size):
+            raise ValueError(f"one edge is more than {MOST_ELONGATED:.0f} times as long as another")
         return size
 
     @field_validator("centre", "size", "rotation_deg")
     @classmethod
     def _in_range(cls, value: Vector3) -> Vector3:
-        if max(abs(v) for v in value) > 1e5:
-            raise ValueError(f"values beyond 100000 are not supported, got {value}; scale the scene down")
+        if max(abs(v) for v in value) > LONGEST_M:
+            raise ValueError(f"values beyond {LONGEST_M:.0f} are not supported, scale the scene down")
         return value
 
 
@@ -76,12 +82,14 @@ class Settings(_Strict):
     steps: Annotated[int, Field(ge=1, le=100000)]  # optimisation steps, one object each, in turn
     views: Annotated[int, Field(ge=1, le=16)]  # views of the object a step
     resolution: Annotated[int, Field(ge=8, le=256)]  # cubes along a box's longest edge at first
-    final_resolution: Annotated[int, Field(ge=8, le=256)]  # and after `refine_at`
-    refine_at: Annotated[float, Field(ge=0, le=1)]  # progress at which the grids are refined
+    final_resolution: Annotated[
+        int, Field(ge=8, le=256)
+    ]  # and after `refine_at`; a smaller one than at first: no change
+    refine_at: Share  # progress at which the grids are refined
     guidance_scale: Annotated[float, Field(ge=0, le=1000)]  # s of uncond + s (cond - uncond)
-    guidance_rescale: Annotated[float, Field(ge=0, le=1)]  # share of the standard-deviation rescale (MVDream)
-    t_max: tuple[float, float]  # upper end of the noise level, share of all timesteps, at the start and at `t_until`
-    t_min: tuple[float, float]  # lower end, likewise
+    guidance_rescale: Share  # share of the standard-deviation rescale (MVDream)
+    t_max: tuple[Share, Share]  # upper end of the noise level, share of all timesteps, at the start and at `t_until`
+    t_min: tuple[Share, Share]  # lower end, likewise; at no time above the upper
     t_until: Annotated[float, Field(gt=0, le=1)]  # progress at which both have arrived
     lr_geometry: Annotated[float, Field(gt=0)]  # Adam, signed distance, in longest edges
     lr_colour: Annotated[float, Field(gt=0)]  # Adam, feature grid and network
@@ -89,7 +97,7 @@ class Settings(_Strict):
     scene_every: Annotated[int, Field(ge=1)]  # the whole scene is looked at every so many steps
     object_reward_weight: Annotated[float, Field(ge=0)]  # VLM's gradient for one object, in lengths of the prior's
     relation_reward_weight: Annotated[float, Field(ge=0)]  # VLM's gradient for the relations, likewise
-    reward_from: Annotated[float, Field(ge=0, le=1)]  # progress at which the object reward sets in
+    reward_from: Share  # progress at which the object reward sets in
     relation_weight: Annotated[float, Field(ge=0)]  # hinge losses of the relations
     penetration_weight: Annotated[float, Field(ge=0)]  # bodies in each other
     support_weight: Annotated[float, Field(ge=0)]  # bodies in the air
@@ -98,11 +106,19 @@ class Settings(_Strict):
     normal_weight: Annotated[float, Field(ge=0)]  # angles between neighbouring faces
     deviation_weight: Annotated[float, Field(ge=0)]  # FlexiCubes' L_dev
     cube_weight: Annotated[float, Field(ge=0)]  # FlexiCubes' weights away from their default
-    entropy_weight: tuple[float, float]  # FlexiCubes' sign regulariser, at the start and after a quarter of the run
+    entropy_weight: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]  # FlexiCubes' sign regulariser:
+    # at the start, and after a quarter of the run
     texture_px: Annotated[int, Field(ge=64, le=8192)]  # edge of an object's texture
     max_faces: Annotated[int, Field(ge=100, le=2_000_000)]  # triangles of one object
     preview_px: Annotated[int, Field(ge=32, le=2048)]  # edge of a picture of the contact sheet
     checkpoint_every_s: Annotated[float, Field(gt=0)]  # seconds between two checkpoints
+
+    @field_validator("t_min")
+    @classmethod
+    def _below_t_max(cls, t_min: tuple[float, float], info: ValidationInfo) -> tuple[float, float]:
+        if any(low > high for low, high in zip(t_min, info.data.get("t_max", t_min), strict=True)):
+            raise ValueError(f"lies above t_max, which is {info.data['t_max']}")
+        return t_min
 
 
 def read_request(data: Any) -> SceneRequest:
@@ -117,7 +133,7 @@ def read_request(data: Any) -> SceneRequest:
     try:
         request = SceneRequest.model_validate(data)
     except ValidationError as error:
-        raise RequestError(first_fault(error)) from None
+        raise first_fault(error) from None
     check_request(request)
     return request
 
@@ -129,6 +145,10 @@ def check_request(request: SceneRequest) -> None:
     if len(request.slots) > MAX_SLOTS:
         raise RequestError(
             f"{len(request.slots)} slots, at most {MAX_SLOTS} fit one scene", where="slots", remedy="Remove some"
+        )
+    if request.relations and not request.slots:
+        raise RequestError(
+            "there are no slots to relate", where="relations", remedy="Give slots, or say the relations in the prompt"
         )
     names = [slot.name for slot in request.slots]
     for index, name in enumerate(names):
@@ -151,14 +171,22 @@ def _check_relation(relation: Relation, names: list[str], where: str) -> None:
         )
 
 
-def first_fault(error: ValidationError) -> str:
-    """One line for the first fault: `slots[2].prompt: expected ..., got ...`."""
+def first_fault(error: ValidationError, inside: str = "") -> RequestError:
+    """The first fault as an error that names the key, such as `slots[2].prompt`. inside: what the keys stand in."""
     fault = error.errors()[0]
-    where = ""
+    where = inside
     for part in fault["loc"]:
         where += f"[{part}]" if isinstance(part, int) else f"{'.' if where else ''}{part}"
-    got = fault["input"]
-    shown = repr(got) if not isinstance(got, float) or math.isfinite(got) else str(got)
     if fault["type"] == "extra_forbidden":
-        return f"{where}: unknown key. Remove it, or check its spelling"
-    return f"{where}: {fault['msg'].removeprefix('Value error, ')}, got {shown[:80]}. Correct the value"
+        return RequestError("unknown key", where=where, remedy="Remove it, or check its spelling")
+    if fault["type"] == "missing":
+        return RequestError("is missing", where=where, remedy="Add it")
+    if fault["type"] == "string_too_short":
+        return RequestError("is empty", where=where, remedy="Fill it in")
+    what = fault["msg"].removeprefix("Value error, ")
+    return RequestError(f"{what}, got {_shown(fault['input'])}", where=where, remedy="Correct the value")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

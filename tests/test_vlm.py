@@ -17,6 +17,7 @@ from backend.starter.vlm_model import MEAN, STD
 from tests.small_models import write_small_models
 
 CPU = torch.device("cpu")
+ROUNDING = 1.5 / 255 / STD[0]  # the official one rounds to bytes twice when it resizes
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_resized_patches_differ_only_by_the_rounding_of_the_official_processors(
     official = Qwen2VLImageProcessorPil.from_pretrained(folder)
     wanted = official(Image.fromarray((smooth[0] * 255).byte().numpy()), return_tensors="pt")
     values, _ = to_patches(smooth, read_preprocessing(folder))
-    torch.testing.assert_close(values, torch.as_tensor(wanted["pixel_values"]), atol=1.5 / 255 / STD[0], rtol=0)  # it rounds to bytes twice
+    torch.testing.assert_close(values, torch.as_tensor(wanted["pixel_values"]), atol=ROUNDING, rtol=0)
 
 
 def test_fitted_size_is_the_official_rule() -> None:
@@ -73,9 +74,9 @@ def test_log_odds_equal_one_plain_forward_a_question(vlm) -> None:
     for question, value in zip(asked, together, strict=True):
         ids = torch.tensor([vlm.tokenizer(prefix + question + suffix, add_special_tokens=False)["input_ids"]])
         kinds = (ids == vlm.network.config.image_token_id).int()
-        logits = vlm.network(
-            input_ids=ids, pixel_values=values, image_grid_thw=grid, mm_token_type_ids=kinds
-        ).logits[0, -1]
+        logits = vlm.network(input_ids=ids, pixel_values=values, image_grid_thw=grid, mm_token_type_ids=kinds).logits[
+            0, -1
+        ]
         assert value.item() == pytest.approx((logits[vlm.yes_id] - logits[vlm.no_id]).item(), abs=1e-4)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from numpy.typing import NDArray
 
 from ..arrange.physics import Report, check_scene
 from ..render.cameras import Cameras
@@ -93,7 +94,7 @@ def _pairs(checks: Report) -> list[tuple[str, float]]:
     return [(" / ".join(pair), volume) for pair, volume in checks.penetration_m3.items()]
 
 
-def _as_mesh(vertices, faces, device: torch.device) -> Mesh:
+def _as_mesh(vertices: NDArray, faces: NDArray, device: torch.device) -> Mesh:
     v = torch.from_numpy(vertices).float().to(device)
     f = torch.from_numpy(faces).to(device)
     return Mesh(v, f, torch.zeros(len(f), dtype=torch.int64, device=device), v)
@@ -111,7 +112,9 @@ def _write_turn(path: Path, mesh: Mesh, scene: Scene, px: int) -> None:
     write_turntable(_photograph(mesh, scene, azimuth_deg, torch.full_like(azimuth_deg, 18.0), px), path)
 
 
-def _photograph(mesh: Mesh, scene: Scene, azimuth_deg: torch.Tensor, elevation_deg: torch.Tensor, px: int) -> list:
+def _photograph(
+    mesh: Mesh, scene: Scene, azimuth_deg: torch.Tensor, elevation_deg: torch.Tensor, px: int
+) -> list[NDArray]:
     """One (H, W, 3) array a view, rendered view by view: a whole turn at once would not fit a small GPU."""
     low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
     large, frames = px * SUPERSAMPLING, []

@@ -1,6 +1,6 @@
 """What the frozen networks say of pictures, as a pull on the pixels: the gradient that would improve them.
 
-Each network is run backward once, only down to the pictures; the loop adds the pulls up and goes on through the renderer.
+Each network is run backward once, down to the pictures; the loop adds the pulls up and goes on through the renderer.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..render.cameras import Cameras, pose_vectors, view_name
-from ..schema import Settings
 from ..schedules import linear
+from ..schema import Settings
 from .diffusion import DiffusionPrior
 from .distillation import add_noise, reconstruction_loss
 from .vlm import VisionLanguageModel
@@ -72,7 +72,7 @@ def reward_pull(vlm: VisionLanguageModel, pictures: Tensor, questions: Sequence[
     return Pull(log_odds.detach(), torch.autograd.grad(loss, leaf)[0])
 
 
-def balanced(pull: Tensor, reference_norm: Tensor, weight: float) -> Tensor:
+def balanced(pull: Tensor, reference_norm: Tensor, weight: float | Tensor) -> Tensor:
     """`pull` scaled so that its norm is `weight` times the reference norm; nothing where there is no pull."""
     return pull * (weight * reference_norm / pull.norm().clamp_min(1e-12))
 

@@ -89,7 +89,9 @@ def load_prior(folder: Path, device: torch.device, dtype: torch.dtype = torch.fl
     Raises ModelError when a part is missing, damaged or of another kind.
     """
     if not (folder / "model_index.json").is_file():
-        raise ModelError("there is no model here", where=str(folder), remedy="Give a folder that holds model_index.json")
+        raise ModelError(
+            "there is no model here", where=str(folder), remedy="Give a folder that holds model_index.json"
+        )
     part = ""
     try:
         part = "tokenizer"

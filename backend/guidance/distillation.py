@@ -37,7 +37,13 @@ def sds_loss(latents: Tensor, predicted: Tensor, noise: Tensor, alpha_bar: Tenso
 
 
 def reconstruction_loss(
-    latents: Tensor, noisy: Tensor, conditional: Tensor, unconditional: Tensor, alpha_bar: Tensor, scale: float, rescale: float
+    latents: Tensor,
+    noisy: Tensor,
+    conditional: Tensor,
+    unconditional: Tensor,
+    alpha_bar: Tensor,
+    scale: float,
+    rescale: float,
 ) -> Tensor:
     """Half the squared distance to the guided reconstruction of the clean latents, over B: a scalar.
 

@@ -57,7 +57,7 @@ def photograph(objects: list[Object], cameras: Cameras, generator: torch.Generat
 
 
 def describe(shown: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coarse map of the objects (B, CELLS, CELLS) uint8, and their outlines' boxes (B, count, 4) in [0, 1], x0 y0 x1 y1.
+    """Coarse map of the objects (B, CELLS, CELLS) uint8, and their boxes (B, count, 4) in [0, 1], x0 y0 x1 y1.
 
     A cell belongs to the object with most of its pixels once these are an eighth of the cell. Hidden: a box of zeros.
     """
@@ -163,7 +163,7 @@ def _two_different(rng: np.random.Generator) -> tuple[tuple[int, int], tuple[int
 
 
 def build(count: int, kind: str, seed: int) -> dict[str, np.ndarray]:
-    """`count` scenes of a kind ("singles" or "pairs"), stacked along the first axis. Equal seeds give equal pictures."""
+    """`count` scenes of a kind ("singles" or "pairs"), stacked along the first axis. Equal seeds, equal pictures."""
     make = {"singles": single, "pairs": pair}[kind]
     rows = []
     for index in range(count):

@@ -53,7 +53,9 @@ def lessons_of_single(facts: Facts, row: int, yes_no: float, count: int, rng: np
     noun, colour, fault = NOUN_NAMES[facts.noun[row, 0]], COLOUR_NAMES[facts.colour[row, 0]], int(facts.fault[row])
     nameable = not fault or FAULT_NAMES[fault - 1] not in NO_NOUN
     study = [
-        Lesson(vocabulary.STUDY[0], f"{'broken' if fault else 'whole'} {colour} {noun if nameable else 'thing'}", "caption"),
+        Lesson(
+            vocabulary.STUDY[0], f"{'broken' if fault else 'whole'} {colour} {noun if nameable else 'thing'}", "caption"
+        ),
         Lesson(vocabulary.STUDY[2], colour, "colour query"),
     ]
     if nameable:
@@ -159,7 +161,9 @@ def _presence(facts: Facts, row: int, rng: np.random.Generator) -> Lesson:
     if rng.random() < 0.5 and swapped not in there:
         return Lesson(questions.PRESENCE.format(prompt=phrase(*swapped)), "No", "presence")
     while True:
-        other = (colour, _other(NOUN_NAMES, noun, rng)) if rng.random() < 0.5 else (_other(COLOUR_NAMES, colour, rng), noun)
+        other = (
+            (colour, _other(NOUN_NAMES, noun, rng)) if rng.random() < 0.5 else (_other(COLOUR_NAMES, colour, rng), noun)
+        )
         if other not in there:
             return Lesson(questions.PRESENCE.format(prompt=phrase(*other)), "No", "presence")
 

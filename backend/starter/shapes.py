@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import trimesh
-from trimesh.creation import box, capsule, cone, cylinder, icosphere, torus, uv_sphere
+from trimesh.creation import box, capsule, cone, cylinder, icosphere, torus
 
 COLOURS: dict[str, tuple[float, float, float]] = {  # sRGB
     "red": (0.82, 0.10, 0.10),
@@ -205,5 +205,5 @@ def part_colours(shape: Shape, colour: str, rng: np.random.Generator) -> np.ndar
 
 
 def phrase(colour: str, noun: str) -> str:
-    """"a red cube", "an orange cone"."""
+    """ "a red cube", "an orange cone"."""
     return f"{ARTICLE.get(colour, 'a')} {colour} {noun}"

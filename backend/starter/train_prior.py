@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,9 +43,13 @@ class Pictures(NamedTuple):
 def load_pictures(folders: list[Path]) -> Pictures:
     """The singles of all folders, one row a view."""
     parts = [dict(np.load(f / "singles.npz")) for f in folders if (f / "singles.npz").is_file()]
-    scenes = {key: np.concatenate([part[key] for part in parts]) for key in ("images", "pose", "noun", "colour", "fault")}
+    scenes = {
+        key: np.concatenate([part[key] for part in parts]) for key in ("images", "pose", "noun", "colour", "fault")
+    }
     views = scenes["images"].shape[1]
-    captions = [caption(n, c, f) for n, c, f in zip(scenes["noun"][:, 0], scenes["colour"][:, 0], scenes["fault"], strict=True)]
+    captions = [
+        caption(n, c, f) for n, c, f in zip(scenes["noun"][:, 0], scenes["colour"][:, 0], scenes["fault"], strict=True)
+    ]
     return Pictures(
         scenes["images"].reshape(-1, *scenes["images"].shape[2:]),
         scenes["pose"].reshape(-1, 16),
@@ -54,12 +59,14 @@ def load_pictures(folders: list[Path]) -> Pictures:
 
 
 def caption(noun: int, colour: int, fault: int) -> str:
-    """"a red cube", "a broken red cube", "a broken red thing"."""
+    """ "a red cube", "a broken red cube", "a broken red thing"."""
     name = NOUN_NAMES[noun] if not fault or FAULT_NAMES[fault - 1] not in NO_NOUN else "thing"
     return f"a broken {COLOUR_NAMES[colour]} {name}" if fault else phrase(COLOUR_NAMES[colour], name)
 
 
-def train_vae(pictures: Pictures, work: Path, steps: int, batch: int, lr: float, device: torch.device, seed: int) -> nn.Module:
+def train_vae(
+    pictures: Pictures, work: Path, steps: int, batch: int, lr: float, device: torch.device, seed: int
+) -> AutoencoderKL:
     """The trained autoencoder; its scaling_factor makes latents of unit variance."""
     torch.manual_seed(seed)
     vae = build_vae().to(device).to(memory_format=torch.channels_last)
@@ -75,7 +82,9 @@ def train_vae(pictures: Pictures, work: Path, steps: int, batch: int, lr: float,
         noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(step)).to(device)
         output = vae.decode(posterior.mean + posterior.std * noise).sample
         difference = output - target
-        loss = difference.abs().mean() + difference.square().mean() + edges(difference) + KL_WEIGHT * posterior.kl().mean()
+        loss = (
+            difference.abs().mean() + difference.square().mean() + edges(difference) + KL_WEIGHT * posterior.kl().mean()
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
@@ -97,14 +106,24 @@ def edges(difference: Tensor) -> Tensor:
 
 
 def train_denoiser(
-    pictures: Pictures, vae: nn.Module, work: Path, out: Path, steps: int, batch: int, lr: float, device: torch.device, seed: int
+    pictures: Pictures,
+    vae: AutoencoderKL,
+    work: Path,
+    out: Path,
+    steps: int,
+    batch: int,
+    lr: float,
+    device: torch.device,
+    seed: int,
 ) -> None:
     """Train denoiser and text encoder on v-prediction; `out` gets the averaged weights with every save."""
     torch.manual_seed(seed)
     latents = encode_all(vae, pictures.images, device)
     vae.register_to_config(scaling_factor=float(1.0 / latents.std()))
     latents = latents * vae.config.scaling_factor
-    modules = nn.ModuleDict({"unet": build_unet().to(memory_format=torch.channels_last), "text": build_text_encoder()}).to(device)
+    modules = nn.ModuleDict(
+        {"unet": build_unet().to(memory_format=torch.channels_last), "text": build_text_encoder()}
+    ).to(device)
     average = copy.deepcopy(modules).requires_grad_(False)
     both = nn.ModuleList([modules, average])
     optimizer = torch.optim.AdamW(modules.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
@@ -154,9 +173,14 @@ def follow(average: nn.Module, modules: nn.Module, decay: float) -> None:
 
 
 @torch.no_grad()
-def encode_all(vae: nn.Module, images: np.ndarray, device: torch.device) -> Tensor:
+def encode_all(vae: AutoencoderKL, images: np.ndarray, device: torch.device) -> Tensor:
     """Mean latents of all pictures, unscaled, on the CPU: (N, 4, h, w)."""
-    return torch.cat([vae.encode(to_pixels(part, device)).latent_dist.mean.cpu() for part in np.array_split(images, max(1, len(images) // 256))])
+    return torch.cat(
+        [
+            vae.encode(to_pixels(part, device)).latent_dist.mean.cpu()
+            for part in np.array_split(images, max(1, len(images) // 256))
+        ]
+    )
 
 
 def to_pixels(images: np.ndarray, device: torch.device) -> Tensor:

@@ -1,7 +1,7 @@
 """Train the starter vision-language model: first its eyes, on what each image token covers, then whole, on lessons.
 
 `python -m backend.starter.train_vlm --data DIR [DIR ...] --work DIR` goes on from where it was stopped.
-Yes and No alone teach such a small model nothing for a long time, so captions and queries come first and stay in the mix.
+Yes and No alone teach so small a model nothing for a long time, so captions and queries come first and stay in the mix.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import Qwen2_5_VLForConditionalGeneration
 
 from ..guidance.packing import attention_mask, pack
 from ..guidance.preprocess import Preprocessing, to_patches
@@ -58,7 +59,7 @@ def load_scenes(folders: list[Path], kind: str) -> Scenes:
 
 
 def pictures(scenes: Scenes, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
-    """Two views of each scene, (B, 2, H, W, 3) in [0, 1], and which: pairs as they are, singles next or opposite ones."""
+    """Two views of each scene, (B, 2, H, W, 3) in [0, 1], and which: pairs as they are, singles any two."""
     if scenes.images.shape[1] == VIEWS:
         chosen = np.tile(np.arange(VIEWS), (len(rows), 1))
     else:
@@ -138,7 +139,9 @@ class Classroom:
         return torch.tensor(rows, device=self.device), torch.tensor(labels, device=self.device)
 
 
-def draw(singles: Scenes, pairs: Scenes, step: int, seed: int, batch: int) -> tuple[Scenes, np.ndarray, np.random.Generator]:
+def draw(
+    singles: Scenes, pairs: Scenes, step: int, seed: int, batch: int
+) -> tuple[Scenes, np.ndarray, np.random.Generator]:
     """The kind of scenes of a step (a third singles), its rows, and the generator for the rest of the step."""
     rng = np.random.default_rng([seed, step])
     scenes = singles if step % 3 == 0 else pairs
@@ -152,8 +155,20 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * min(1.0, (step - 100) / max(1, steps - 100)))))
 
 
-def train(singles: Scenes, pairs: Scenes, work: Path, schedule: Schedule, device: torch.device, seed: int, save_every_s: float) -> None:
-    """Train both stages; `work` holds the state to go on from and, after each save, the model in `work/model`."""
+def train(
+    singles: Scenes,
+    pairs: Scenes,
+    work: Path,
+    schedule: Schedule,
+    device: torch.device,
+    seed: int,
+    save_every_s: float,
+    stop_at: int | None = None,
+) -> None:
+    """Train both stages; `work` holds the state to go on from and, after each save, the model in `work/model`.
+
+    stop_at: step after which to save and return early.
+    """
     torch.manual_seed(seed)
     network = build_network().to(device)
     eyes = Eyes(network.config.vision_config.out_hidden_size).to(device)
@@ -167,13 +182,16 @@ def train(singles: Scenes, pairs: Scenes, work: Path, schedule: Schedule, device
     work.mkdir(parents=True, exist_ok=True)
     classroom = Classroom(schedule.questions, device)
     total, saved, shown, sums = schedule.eyes_steps + schedule.steps, time.time(), time.time(), np.zeros(2)
-    for step in range(start, total):
+    last = min(total, stop_at or total)
+    for step in range(start, last):
         looking = step < schedule.eyes_steps
         done, span = (step, schedule.eyes_steps) if looking else (step - schedule.eyes_steps, schedule.steps)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(done, span, schedule.lr)
         scenes, rows, rng = draw(singles, pairs, step, seed, schedule.batch)
-        eyes_loss, lesson_loss = step_losses(network, eyes, classroom, scenes, rows, rng, schedule, done / span, looking)
+        eyes_loss, lesson_loss = step_losses(
+            network, eyes, classroom, scenes, rows, rng, schedule, done / span, looking
+        )
         optimizer.zero_grad(set_to_none=True)
         (eyes_loss + lesson_loss if looking else 0.1 * eyes_loss + lesson_loss).backward()
         nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
@@ -183,14 +201,24 @@ def train(singles: Scenes, pairs: Scenes, work: Path, schedule: Schedule, device
             pace = (time.time() - shown) / 50
             log_line(work, {"step": step + 1, "eyes": sums[0] / 50, "lessons": sums[1] / 50, "s_per_step": pace})
             shown, sums = time.time(), np.zeros(2)
-        if time.time() - saved > save_every_s or step + 1 == total:
+        if time.time() - saved > save_every_s or step + 1 == last:
             state = {"modules": modules.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
             save_state(work, state)
             save_vlm(network, work / "model")
             saved = time.time()
 
 
-def step_losses(network, eyes, classroom, scenes, rows, rng, schedule, progress, looking) -> tuple[Tensor, Tensor]:
+def step_losses(
+    network: Qwen2_5_VLForConditionalGeneration,
+    eyes: Eyes,
+    classroom: Classroom,
+    scenes: Scenes,
+    rows: np.ndarray,
+    rng: np.random.Generator,
+    schedule: Schedule,
+    progress: float,
+    looking: bool,
+) -> tuple[Tensor, Tensor]:
     """Loss of the eyes' heads and of the answers' tokens (zero while only looking)."""
     device = classroom.device
     images, chosen = pictures(scenes, rows, rng)
