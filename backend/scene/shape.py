@@ -15,6 +15,7 @@ LEAST_CELLS = 8  # cubes along an edge of the box, however short
 WEIGHTS = 21  # FlexiCubes' weights of a cube
 RIM = 0.25  # least distance outside at the grid's outermost corners, in shortest cells: closes every surface
 LIMIT = 0.95  # largest move of a corner that refining keeps, in half cells; 1 is out of tanh's reach
+INVERSIONS = 2  # steps that undo the deformation; they halve the error of one step, more bring nothing
 GONE = 0.001  # share of the box's volume under which an object has vanished
 HEALTHY = 0.004  # and from which its state is worth going back to
 
@@ -146,9 +147,13 @@ class Shape(nn.Module):
     def _read(self, values: Tensor, local: Tensor) -> Tensor:
         """Corner values (G,) between the corners: (P,).
 
-        A corner's value belongs to where the corner was moved, so it is read at the point less the move there.
+        A corner's value belongs to where the corner was moved, so the undeformed grid is read at the point u with
+        u + move(u) = local, found by a fixed-point iteration.
         """
-        undeformed = local - sample(self._volume(self.offsets()), local)
+        moves = self._volume(self.offsets())
+        undeformed = local
+        for _ in range(INVERSIONS):
+            undeformed = local - sample(moves, undeformed)
         return sample(self._volume(values), undeformed)[:, 0]
 
 

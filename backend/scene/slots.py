@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -63,37 +63,36 @@ class Scene(nn.Module):
     ) -> None:
         """`resolution` counts cubes along each box's longest edge; `generator` draws the first colours."""
         super().__init__()
-        models = [SlotModel(slot, resolution, device, generator, start) for slot in slots]
-        self.slots = nn.ModuleList(models)
-        self._models = tuple(models)  # the same ones, typed
+        models = nn.ModuleList(SlotModel(slot, resolution, device, generator, start) for slot in slots)
+        self.slots = cast("Sequence[SlotModel]", models)
 
     def surfaces(self, training: bool) -> list[Surface]:
         """Every slot's surface, box-local. Extract once a step; all views share them."""
-        return [model.shape.surface(training) for model in self._models]
+        return [model.shape.surface(training) for model in self.slots]
 
     def slot_mesh(self, index: int, surface: Surface) -> Mesh:
         """One object alone in its canonical frame: box around the origin, unturned, its longest edge 1."""
-        return _mesh(index, surface, surface.vertices * self._models[index].shape.proportions)
+        return _mesh(index, surface, surface.vertices * self.slots[index].shape.proportions)
 
     def scene_mesh(self, surfaces: Sequence[Surface]) -> Mesh:
         """All objects where they stand: metres, world."""
-        placed = zip(self._models, surfaces, strict=True)
+        placed = zip(self.slots, surfaces, strict=True)
         return merge([_mesh(i, s, model.placement.place(s.vertices)) for i, (model, s) in enumerate(placed)])
 
     def to_world(self, index: int) -> Tensor:
         """Maps the slot's box-local [-1/2, 1/2]^3 to the world: (4, 4)."""
-        return self._models[index].placement.to_world()
+        return self.slots[index].placement.to_world()
 
     def sdf_at(self, index: int, world: Tensor) -> Tensor:
         """Signed distance to one object: (P,) metres, negative inside. world: (P, 3) metres."""
-        return self._models[index].signed_distance(world)
+        return self.slots[index].signed_distance(world)
 
     def colour(self, local: Tensor, slot: Tensor) -> Tensor:
         """Albedo of points of any slots: (N, 3), sRGB in [0, 1]. local: (N, 3) in [-1/2, 1/2]. slot: (N,) int64."""
-        if len(self._models) == 1:
-            return self._models[0].appearance.colour(local)
+        if len(self.slots) == 1:
+            return self.slots[0].appearance.colour(local)
         albedo = torch.zeros_like(local)
-        for index, model in enumerate(self._models):
+        for index, model in enumerate(self.slots):
             own = (slot == index).nonzero()[:, 0]
             if len(own):
                 albedo = albedo.index_copy(0, own, model.appearance.colour(local[own]))
@@ -101,14 +100,14 @@ class Scene(nn.Module):
 
     def material(self, index: int, local: Tensor) -> Material:
         """Albedo, roughness and metallic of one slot's points, for the export. local: (N, 3) in [-1/2, 1/2]."""
-        return self._models[index].appearance.material(local)
+        return self.slots[index].appearance.material(local)
 
     def parameter_groups(self, lr_geometry: float, lr_colour: float, lr_placement: float) -> list[dict[str, Any]]:
         """Groups for Adam, named "geometry", "colour" and "placement"; a group without free parameters is left out."""
         parts: dict[str, tuple[float, list[nn.Module]]] = {
-            "geometry": (lr_geometry, [model.shape for model in self._models]),
-            "colour": (lr_colour, [model.appearance for model in self._models]),
-            "placement": (lr_placement, [model.placement for model in self._models]),
+            "geometry": (lr_geometry, [model.shape for model in self.slots]),
+            "colour": (lr_colour, [model.appearance for model in self.slots]),
+            "placement": (lr_placement, [model.placement for model in self.slots]),
         }
         groups = []
         for name, (rate, modules) in parts.items():
@@ -119,7 +118,7 @@ class Scene(nn.Module):
 
     def refine(self, resolution: int) -> None:
         """Put every shape on another grid, keeping colour and placement. Make a new optimiser afterwards."""
-        for model in self._models:
+        for model in self.slots:
             model.shape.refine(resolution)
 
     def recover(self, surfaces: Sequence[Surface]) -> list[int]:
@@ -129,7 +128,7 @@ class Scene(nn.Module):
         are to be extracted again, and the optimiser's state of their shapes cleared.
         """
         revived = []
-        for index, (model, surface) in enumerate(zip(self._models, surfaces, strict=True)):
+        for index, (model, surface) in enumerate(zip(self.slots, surfaces, strict=True)):
             if model.vanished(surface):
                 model.revive()
                 revived.append(index)
