@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import Interrupted, RequestError, UserError
+from .errors import Interrupted, OutputError, RequestError, UserError
 from .presets import PRESETS
 from .progress import ProgressBar
 from .schema import SceneRequest, read_request
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+OUT = Path("out/scene")
+NOT_WITH_RESUME = ("prompt", "layout", "request", "preset", "seed", "steps")  # a resumed run keeps its own request
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return parsed.command(parsed)
     except Interrupted as stop:
-        print(f"\n{stop}", file=sys.stderr)
+        print(stop, file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
         return 130
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -39,12 +45,12 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("prompt", nargs="?", metavar="PROMPT", help='such as "a red cube on top of a blue sphere"')
     generate.add_argument("--layout", type=Path, help="JSON with slots, relations and settings, joined to the prompt")
     generate.add_argument("--request", type=Path, help="JSON with a whole scene request, instead of a prompt")
-    generate.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="go on from a run's checkpoint")
+    generate.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="go on from a run's checkpoint, as it was")
     generate.add_argument("--preset", help=f"{', '.join(sorted(PRESETS))} (default: starter)")
     generate.add_argument("--seed", type=int, help="random seed (default: 0)")
     generate.add_argument("--steps", type=int, help="optimisation steps (default: the preset's)")
     generate.add_argument(
-        "--out", type=Path, default=Path("out/scene"), help="folder for the result (default: %(default)s)"
+        "--out", type=Path, help=f"folder for the result (default: {OUT}, or the folder of the checkpoint)"
     )
     generate.add_argument("--device", choices=DEVICES, default="auto", help="default: %(default)s")
     generate.set_defaults(command=_generate)
@@ -54,33 +60,59 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
-    from .checkpoint import Checkpoint
+    request = None if arguments.resume else _request(arguments)
+    _check_resume(arguments)
+
+    from .checkpoint import Checkpoint  # imports torch, as do the next: seconds, not for --help or a faulty request
     from .device import choose_device
-    from .run import CHECKPOINT, run  # torch and the models' libraries take seconds to import: not for --help
+    from .run import CHECKPOINT, run
 
     device = choose_device(arguments.device)
     checkpoint = Checkpoint(arguments.resume) if arguments.resume else None
-    request = read_request(checkpoint.request) if checkpoint else _request(arguments)
+    if checkpoint:
+        request = read_request(checkpoint.request)
+    assert request is not None
+    out: Path = arguments.out or (arguments.resume.parent if checkpoint else OUT)
     bar = ProgressBar(sys.stderr)
     try:
-        written = run(
-            request,
-            arguments.out,
-            device,
-            bar.show,
-            lambda text: print(f"warning: {text}", file=sys.stderr),
-            checkpoint,
-        )
+        written = run(request, out, device, bar.show, _warn, checkpoint)
     except KeyboardInterrupt:
-        path = arguments.out / CHECKPOINT
-        remedy = f"Go on with: python -m backend generate --resume {path} --out {arguments.out}"
-        raise Interrupted("stopped", remedy=remedy if path.is_file() else "No checkpoint was written yet") from None
-    bar.close()
+        raise Interrupted("stopped", remedy=_go_on(out, out / CHECKPOINT, arguments.resume)) from None
+    except OutputError as error:
+        remedy = f"{error.remedy}. {_go_on(out, out / CHECKPOINT, arguments.resume)}"
+        raise OutputError(error.what, where=error.where, remedy=remedy) from error
+    finally:
+        bar.close()
     for relation, holds in written.checks.relations:
         print(f"{relation.subject} {relation.relation} {relation.object}: {'yes' if holds else 'NO'}")
     for path in written.files:
         print(path)
     return 0
+
+
+def _check_resume(arguments: argparse.Namespace) -> None:
+    """Raise RequestError for arguments that a resumed run would silently not heed."""
+    given = [name for name in NOT_WITH_RESUME if getattr(arguments, name) is not None]
+    if arguments.resume and given:
+        names = ", ".join("PROMPT" if name == "prompt" else f"--{name}" for name in given)
+        raise RequestError(
+            f"goes on with the run's own request, and cannot change it by {names}",
+            where="--resume",
+            remedy="Leave those out, or start anew without --resume",
+        )
+
+
+def _go_on(out: Path, checkpoint: Path, resumed: Path | None) -> str:
+    """How to resume a run that was stopped: from its own last checkpoint, else from the one it had begun with."""
+    latest = checkpoint if checkpoint.is_file() else resumed
+    if latest is None:
+        return "No checkpoint had been written yet"
+    command = ["python", "-m", "backend", "generate", "--resume", str(latest), "--out", str(out)]
+    return f"Go on with: {shlex.join(command)}"
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -105,16 +137,18 @@ def _request(arguments: argparse.Namespace) -> SceneRequest:
         if getattr(arguments, key) is not None:
             data = data | {key: getattr(arguments, key)}
     if arguments.steps is not None:
-        data = data | {"settings": {**data.get("settings", {}), "steps": arguments.steps}}
+        settings = data.get("settings", {})
+        if isinstance(settings, dict):  # else read_request says what is wrong with it
+            data = data | {"settings": {**settings, "steps": arguments.steps}}
     return read_request(data)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors put a mark before the text
     except OSError as error:
         raise RequestError(f"cannot be read: {error.strerror}", where=str(path), remedy="Check the path") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"is not JSON: {error}", where=str(path), remedy="Mend the file") from error
     if not isinstance(data, dict):
         raise RequestError("expected a JSON object", where=str(path), remedy="See the README's example")

@@ -19,7 +19,7 @@ class ProgressBar:
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.live = stream.isatty()
-        self.last = -math.inf
+        self.last = -math.inf  # when a line was printed
 
     def show(self, step: Step) -> None:
         """Print how far the run is."""
@@ -32,9 +32,10 @@ class ProgressBar:
         self.stream.flush()
 
     def close(self) -> None:
-        """Leave the line."""
-        if self.live:
+        """Leave the line, if one was begun."""
+        if self.live and self.last > -math.inf:
             self.stream.write("\n")
+            self.stream.flush()
 
 
 def describe(step: Step) -> str:

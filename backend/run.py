@@ -32,16 +32,19 @@ def run(
     """Generate the request's scene and write its files into `folder`.
 
     `models` saves loading them again; they must be the ones the request's settings name. The checkpoint stays until
-    the result is written. Raises UserError for whatever the user can mend.
+    the result is written. A run that starts anew removes what an earlier one left there, so that a checkpoint always
+    belongs to the folder's last run. Raises UserError for whatever the user can mend.
     """
     started = time.monotonic()
-    request, warnings = prepare(request)
     settings = settings_for(request.preset, request.settings)
+    request, warnings = prepare(request)
     check_writable(folder)
     models = models or load_models(settings, device)
     warnings += models.warnings([slot.prompt for slot in request.slots])
     for warning in warnings:
         on_warning(warning)
+    if resume is None:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
     loading_s = time.monotonic() - started
     outcome = generate(request, settings, models, device, on_step, folder / CHECKPOINT, resume)
     timings_s = {"loading": loading_s, "optimisation": outcome.seconds}
