@@ -43,7 +43,7 @@ def run(
     warnings += models.warnings([slot.prompt for slot in request.slots])
     for warning in warnings:
         on_warning(warning)
-    if resume is None:
+    if resume is None or resume.path.resolve() != (folder / CHECKPOINT).resolve():
         (folder / CHECKPOINT).unlink(missing_ok=True)
     loading_s = time.monotonic() - started
     outcome = generate(request, settings, models, device, on_step, folder / CHECKPOINT, resume)

@@ -1,0 +1,69 @@
+"""The settings of a run: the preset's, overridden by name, every fault named."""
+
+import math
+
+import pytest
+
+from backend.errors import RequestError
+from backend.presets import PRESETS, model_folder, settings_for
+
+
+def test_overrides_replace_only_what_they_name() -> None:
+    base = PRESETS["starter"]
+    changed = settings_for("starter", {"steps": 7, "t_max": [0.9, 0.6]})
+    assert changed.steps == 7
+    assert changed.t_max == (0.9, 0.6)
+    assert changed.model_copy(update={"steps": base.steps, "t_max": base.t_max}) == base
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_valid_as_it_stands(name) -> None:
+    assert settings_for(name, {}) == PRESETS[name]
+
+
+def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
+    with pytest.raises(RequestError, match=r"no preset 'fast'.*starter"):
+        settings_for("fast", {})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("step", 5),  # no such setting
+        ("steps", 0),
+        ("steps", -3),
+        ("steps", 10**30),
+        ("steps", "many"),
+        ("steps", None),
+        ("steps", math.nan),
+        ("steps", 2.5),
+        ("views", 17),
+        ("resolution", 7),
+        ("resolution", 100000),
+        ("texture_px", 1),
+        ("lr_geometry", 0),
+        ("lr_geometry", math.nan),
+        ("lr_colour", math.inf),
+        ("relation_weight", -1),
+        ("refine_at", 1.5),
+        ("t_max", 0.9),
+        ("t_max", [0.9]),
+        ("t_max", [1.5, 0.5]),
+        ("t_min", [-0.1, 0.1]),
+        ("t_min", [0.99, 0.1]),  # above the starter preset's t_max
+        ("entropy_weight", [0.1, -0.1]),
+        ("checkpoint_every_s", 0),
+        ("prior", ["starter"]),
+    ],
+)
+def test_a_faulty_override_is_named(key, value) -> None:
+    with pytest.raises(RequestError) as caught:
+        settings_for("starter", {key: value})
+    assert caught.value.where.startswith(f"settings.{key}")
+    assert caught.value.remedy
+
+
+def test_a_model_is_the_bundled_one_or_a_folder(tmp_path) -> None:
+    assert model_folder("starter", "vlm").parts[-3:] == ("starter", "weights", "vlm")
+    assert model_folder(str(tmp_path), "vlm") == tmp_path
+    assert "~" not in str(model_folder("~/models", "prior"))
