@@ -1,4 +1,4 @@
-"""Where the views are taken from. World: Z up, the front view looks along +Y. Camera: +X right, +Y up, looks along -Z."""
+"""Where views are taken from. World: Z up, the front view looks along +Y. Camera: +X right, +Y up, looks along -Z."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def pose_vectors(cameras: Cameras, target: Tensor) -> Tensor:
 
 
 def view_name(azimuth_deg: float, elevation_deg: float) -> str:
-    """"front", "side", "back" or "overhead": the words of view-dependent prompts (DreamFusion, arXiv 2209.14988)."""
+    """ "front", "side", "back" or "overhead": the words of view-dependent prompts (DreamFusion, arXiv 2209.14988)."""
     if elevation_deg > 60.0:
         return "overhead"
     turn = math.fabs((azimuth_deg + 180.0) % 360.0 - 180.0)

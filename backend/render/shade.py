@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..scene.mesh import Mesh, vertex_normals
 from .antialias import antialias
-from .barycentric import barycentrics, is_front
+from .barycentric import hit, pixel_centres
 from .cameras import Cameras
 from .rasterize import NOTHING, rasterize
 
@@ -36,31 +36,33 @@ class Frames(NamedTuple):
 
 
 def render(mesh: Mesh, colour: ColourField, cameras: Cameras, lighting: Lighting, height: int, width: int) -> Frames:
-    """Pictures of `mesh` from every camera."""
+    """Pictures of `mesh` from every camera; `colour` is asked once, for all visible points of all views."""
     clip = _to_clip(mesh.vertices, cameras.world_to_clip)
     with torch.no_grad():
         triangle = rasterize(clip, mesh.faces, height, width)
     view, row, column = (triangle != NOTHING).nonzero(as_tuple=True)
     face = triangle[view, row, column]
-    corners = mesh.faces[face]  # (P, 3)
-    weights, w = barycentrics(clip[view[:, None], corners], row, column, height, width)
+    corners = mesh.faces.index_select(0, face)  # (P, 3)
+    pixel = pixel_centres(row.to(clip.dtype), column.to(clip.dtype), height, width)
+    hits = hit(_gather(clip[:, :, [0, 1, 3]].flatten(0, 1), view[:, None] * clip.shape[1] + corners), pixel)
 
-    normals = vertex_normals(mesh.vertices, mesh.faces)
-    normal = _facing(_interpolate(weights, normals[corners]), clip, view, corners)
-    local = _interpolate(weights, mesh.local[corners])
-    slot = mesh.face_slot[face]
-    albedo = colour(local, slot)
-    shade = _lambert(normal, lighting, view)
-    lit = to_srgb(to_linear(albedo) * shade)
+    normal = _facing(_interpolate(hits.weights, vertex_normals(mesh.vertices, mesh.faces), corners), hits.front)
+    local = _interpolate(hits.weights, mesh.local, corners)
+    slot = mesh.face_slot.index_select(0, face)
+    lit = to_srgb(to_linear(colour(local, slot)) * _lambert(normal, lighting, view))
 
-    layers = torch.cat([lit, torch.ones_like(w)[:, None]], dim=-1)
-    blank = torch.cat([lighting.background, torch.zeros_like(lighting.ambient)[:, None]], dim=-1)
-    picture = blank[:, None, None, :].expand(-1, height, width, -1).index_put((view, row, column), layers)
-    depth = torch.zeros(triangle.shape, device=w.device).index_put((view, row, column), w)
-    picture = antialias(picture, triangle, depth, clip, mesh.faces)
-    normal_map = torch.zeros(*triangle.shape, 3, device=w.device).index_put((view, row, column), normal)
-    slot_map = torch.full_like(triangle, NOTHING).index_put((view, row, column), slot)
-    return Frames(picture[..., :3], picture[..., 3:], normal_map, depth, slot_map)
+    at = (view * height + row) * width + column
+    blank = torch.cat([lighting.background, torch.zeros_like(lighting.ambient)[:, None]], dim=-1).to(lit.dtype)
+    blank = blank[:, None, None].expand(-1, height, width, -1)
+    picture = _paint(blank, at, torch.cat([lit, torch.ones_like(lit[:, :1])], dim=-1))
+    picture = antialias(picture, triangle, clip, mesh.faces)
+    return Frames(
+        rgb=picture[..., :3],
+        alpha=picture[..., 3:],
+        normal=_paint(normal.new_zeros(*triangle.shape, 3), at, normal),
+        depth=_paint(hits.distance.new_zeros(*triangle.shape, 1), at, hits.distance[:, None])[..., 0],
+        slot=_paint(torch.full_like(triangle, NOTHING)[..., None], at, slot[:, None])[..., 0],
+    )
 
 
 def to_linear(srgb: Tensor) -> Tensor:
@@ -82,14 +84,23 @@ def _to_clip(vertices: Tensor, world_to_clip: Tensor) -> Tensor:
     return vertices @ world_to_clip[:, :, :3].transpose(1, 2) + world_to_clip[:, None, :, 3]
 
 
-def _interpolate(weights: Tensor, corner_values: Tensor) -> Tensor:
-    return (weights[:, :, None] * corner_values).sum(1)
+def _gather(values: Tensor, index: Tensor) -> Tensor:
+    """values[index], with a faster gradient: (*index.shape, C). values: (N, C)."""
+    return values.index_select(0, index.flatten()).view(*index.shape, -1)
 
 
-def _facing(normal: Tensor, clip: Tensor, view: Tensor, corners: Tensor) -> Tensor:
+def _interpolate(weights: Tensor, values: Tensor, corners: Tensor) -> Tensor:
+    """Vertex values at the pixels: (P, C). weights: (P, 3). values: (V, C). corners: (P, 3) vertex indices."""
+    return (weights[:, :, None] * _gather(values, corners)).sum(1)
+
+
+def _paint(canvas: Tensor, at: Tensor, values: Tensor) -> Tensor:
+    """A copy of `canvas` (B, H, W, C) with `values` (P, C) at the pixels `at` (P,), counted through all views."""
+    return canvas.reshape(-1, canvas.shape[-1]).index_copy(0, at, values).view(canvas.shape)
+
+
+def _facing(normal: Tensor, front: Tensor) -> Tensor:
     """Unit normals, turned round where the pixel sees the back of its triangle."""
-    with torch.no_grad():
-        front = is_front(clip[view[:, None], corners])
     unit = torch.nn.functional.normalize(normal, dim=-1, eps=1e-6)
     return torch.where(front[:, None], unit, -unit)
 
