@@ -270,7 +270,7 @@ def test_scene_mesh_is_every_slot_in_its_place_and_slot_mesh_the_canonical_one()
     assert torch.allclose(first.amax(0), torch.tensor([3.0 + 0.82, 0.41, 1.64]), atol=0.08)  # half a cell
     assert torch.equal(mesh.face_slot.unique(return_counts=True)[1], torch.tensor([len(s.faces) for s in surfaces]))
     alone = scene.slot_mesh(0, surfaces[0])
-    assert torch.allclose(alone.vertices.amax(0), torch.tensor([0.205, 0.1025, 0.41]), atol=0.01)
+    assert torch.allclose(alone.vertices.amax(0), torch.tensor([0.205, 0.1025, 0.41]), atol=0.02)
     assert (alone.face_slot == 0).all() and torch.equal(alone.local, surfaces[0].vertices)
 
 
