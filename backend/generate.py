@@ -188,7 +188,7 @@ class _Loop:
             reward = reward_pull(self.models.vlm, pictures[:2], asked)
             self.rewards |= dict(zip(asked, reward.value.tolist(), strict=True))
             doubt = torch.sigmoid(-reward.value).mean()
-            pull = pull.index_add(0, torch.arange(2), balanced(reward.gradient, self.reference, weight * doubt))
+            pull = torch.cat([pull[:2] + balanced(reward.gradient, self.reference, weight * doubt), pull[2:]])
         return pictures, pull, prior.value
 
     def _arrangement(self, surfaces: list[Surface]) -> dict[str, tuple[Tensor, float]]:
@@ -204,7 +204,7 @@ class _Loop:
         stacked = Bounds(torch.stack([b.low for b in bounds]), torch.stack([b.high for b in bounds]))
         terms = {
             "penetration": (self._penetration(points, stacked), s.penetration_weight),
-            "support": (support_loss(stacked, self.on), s.support_weight),
+            "support": (support_loss(stacked, self.on.to(stacked.low.device)), s.support_weight),
         }
         if self.request.relations:
             hinges = [
