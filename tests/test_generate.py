@@ -1,0 +1,205 @@
+"""The loop on untrained networks: what it reports, what it keeps, how it stops, goes on and recovers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from backend.checkpoint import Checkpoint
+from backend.errors import OptimisationError
+from backend.generate import MAX_REVIVALS, Outcome, Step, _Loop, generate, make_optimizer
+from backend.guidance import questions
+from backend.guidance.models import Models, load_models
+from backend.presets import settings_for
+from backend.scene.slots import Scene
+from backend.schema import SceneRequest, Settings, read_request
+from tests.small_models import write_small_models
+
+CPU = torch.device("cpu")
+STEPS, REFINE = 5, 3
+CUBE = {"name": "cube", "prompt": "a red cube", "centre": [1.2, 0, 0.5]}
+BALL = {"name": "ball", "prompt": "a blue sphere", "centre": [0, 0, 0.5]}
+LEFT = {"subject": "cube", "relation": "left of", "object": "ball"}  # false as they are placed
+PAIR = {"slots": [CUBE, BALL], "relations": [LEFT], "seed": 3}
+ALONE = {"slots": [CUBE], "seed": 3}
+SMALL = {
+    "steps": STEPS,
+    "refine_at": REFINE / STEPS,
+    "views": 2,
+    "resolution": 8,
+    "final_resolution": 10,
+    "reward_from": 0.0,
+    "scene_every": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Models:
+    prior, vlm = write_small_models(tmp_path_factory.mktemp("models"))
+    return load_models(small(prior=str(prior), vlm=str(vlm)), CPU)
+
+
+def small(**changes) -> Settings:
+    return settings_for("starter", {**SMALL, **changes})
+
+
+def go(
+    models: Models, folder: Path, request: dict = PAIR, on_step=lambda step: None, resume=None, **changes
+) -> Outcome:
+    path = folder / "checkpoint.safetensors"
+    return generate(read_request(request), small(**changes), models, CPU, on_step, path, resume)
+
+
+def make_loop(models: Models, **changes) -> tuple[_Loop, torch.optim.Adam]:
+    request: SceneRequest = read_request(ALONE)
+    settings, generator = small(**changes), torch.Generator().manual_seed(0)
+    scene = Scene(request.slots, settings.resolution, CPU, generator)
+    return _Loop(request, settings, models, scene, generator), make_optimizer(scene, settings)
+
+
+@contextmanager
+def spoiled(parameter: torch.Tensor) -> Iterator[None]:
+    """One weight of a network infinite, as a damaged file or an overflow would have it."""
+    kept = parameter.detach().clone()
+    parameter.data[0] = torch.inf
+    try:
+        yield
+    finally:
+        parameter.data.copy_(kept)
+
+
+@pytest.fixture(scope="module")
+def whole_run(models, tmp_path_factory) -> tuple[Outcome, list[Step]]:
+    """A run of both objects that nothing disturbed, and the steps it told of."""
+    told: list[Step] = []
+    return go(models, tmp_path_factory.mktemp("run"), on_step=told.append), told
+
+
+def test_every_step_is_told_once_and_in_order(whole_run) -> None:
+    told = whole_run[1]
+    assert [step.step for step in told] == [1, 2, 3, 4, 5]
+    assert {step.steps for step in told} == {STEPS}
+    assert all(step.pictures.shape == (2, 64, 64, 3) and not step.pictures.requires_grad for step in told)
+
+
+def test_time_left_goes_down_to_nothing(whole_run) -> None:
+    left = [step.seconds_left for step in whole_run[1]]
+    assert left[-1] == 0.0
+    assert max(left[:-1]) > left[-2] or len(set(left)) == 2
+    assert all(seconds > 0 for seconds in left[:-1])
+
+
+def test_losses_have_their_names_and_scene_terms_come_every_second_step(whole_run) -> None:
+    object_terms = {"prior", "laplacian", "eikonal", "normal", "deviation", "cube", "entropy"}
+    for step in whole_run[1]:
+        assert object_terms <= set(step.losses)
+        assert ({"penetration", "support", "relation"} <= set(step.losses)) == (step.step % 2 == 1)
+        assert all(isinstance(value, float) for value in step.losses.values())
+
+
+def test_rewards_are_kept_for_every_question_asked(whole_run) -> None:
+    outcome, told = whole_run
+    asked = {*questions.about_object("a red cube"), *questions.about_object("a blue sphere")}
+    asked.add(questions.about_relation("a red cube", "left of", "a blue sphere"))
+    assert len(outcome.rewards) >= len(asked)
+    assert all(any(question in key for key in outcome.rewards) for question in asked)
+    assert told[-1].rewards == outcome.rewards
+
+
+def test_the_object_reward_waits_for_its_share_of_the_run(models, tmp_path) -> None:
+    told: list[Step] = []
+    go(models, tmp_path, ALONE, told.append, reward_from=0.5, steps=4)
+    assert [bool(step.rewards) for step in told] == [False, False, True, True]
+
+
+class Stop(Exception):
+    """What an on_step raises that wants no more."""
+
+
+@pytest.mark.parametrize("stop_at", [2, REFINE, 4])  # before the grids are refined, just then, and after
+def test_a_resumed_run_ends_where_an_undisturbed_one_does(models, whole_run, tmp_path, stop_at) -> None:
+    def on_step(step: Step) -> None:
+        if step.step == stop_at:
+            raise Stop
+
+    with pytest.raises(Stop):
+        go(models, tmp_path, on_step=on_step, checkpoint_every_s=1e-9)
+    checkpoint = Checkpoint(tmp_path / "checkpoint.safetensors")
+    assert checkpoint.step == stop_at
+    told: list[Step] = []
+    resumed = go(models, tmp_path, on_step=told.append, resume=checkpoint)
+    assert [step.step for step in told] == list(range(stop_at + 1, STEPS + 1))
+    expected = whole_run[0].scene.state_dict()
+    found = resumed.scene.state_dict()
+    assert expected.keys() == found.keys()
+    for name in expected:
+        assert torch.equal(expected[name], found[name]), name
+
+
+def test_locked_placement_is_kept_exactly_and_free_placement_moves_to_its_relation(models, tmp_path) -> None:
+    locked = {**BALL, "lock_position": True, "lock_rotation": True, "lock_size": True, "rotation_deg": [0, 0, 30]}
+    request = {**PAIR, "slots": [CUBE, locked]}
+    told: list[Step] = []
+    changes = {"scene_every": 1, "relation_reward_weight": 0.0, "lr_placement": 0.1, "object_reward_weight": 0.0}
+    scene = go(models, tmp_path, request, told.append, **changes).scene
+    start = Scene(read_request(request).slots, 8, CPU, torch.Generator())
+    assert torch.equal(scene.to_world(1), start.to_world(1))
+    assert scene.to_world(0)[0, 3] < start.to_world(0)[0, 3] - 0.2  # to the left, where it belongs
+    assert told[-1].losses["relation"] < told[0].losses["relation"]
+
+
+@pytest.mark.parametrize("lock", ["position", "rotation", "size"])
+def test_each_lock_holds_alone(models, lock) -> None:
+    request = read_request({"slots": [{**CUBE, f"lock_{lock}": True}]})
+    placement = Scene(request.slots, 8, CPU, torch.Generator()).slots[0].placement
+    free = {name for name, p in placement.named_parameters() if p.requires_grad}
+    names = {"position": "translation", "rotation": "turn", "size": "log_scale"}
+    assert free == set(names.values()) - {names[lock]}
+
+
+def test_a_vanished_surface_is_brought_back_without_its_momentum(models) -> None:
+    loop, optimizer = make_loop(models)
+    shape = loop.scene.slots[0].shape
+    for step in range(2):
+        loop.step(step, optimizer)
+    with torch.no_grad():
+        shape.sdf.fill_(1.0)
+    loop.step(2, optimizer)
+    assert loop.revivals == 1
+    assert optimizer.state[shape.sdf]["step"] == 1  # the moments are those of the one step since
+    assert optimizer.state[loop.scene.slots[0].appearance.levels[0]]["step"] == 3
+    assert len(loop.scene.surfaces(training=False)[0].faces) > 0
+
+
+def test_an_object_that_keeps_vanishing_ends_the_run(models) -> None:
+    loop, optimizer = make_loop(models)
+    for _ in range(MAX_REVIVALS):
+        loop.scene.slots[0].shape.sdf.data.fill_(1.0)
+        loop._surfaces(optimizer)
+    loop.scene.slots[0].shape.sdf.data.fill_(1.0)
+    with pytest.raises(OptimisationError, match="cube: the object keeps vanishing"):
+        loop._surfaces(optimizer)
+
+
+def test_a_spoiled_prior_is_named(models, tmp_path) -> None:
+    with spoiled(models.prior.unet.conv_out.bias), pytest.raises(OptimisationError, match=r"cube.*'prior'.*step 0"):
+        go(models, tmp_path, ALONE)
+
+
+def test_a_spoiled_vision_language_model_is_named_and_leaves_no_checkpoint(models, tmp_path) -> None:
+    weight = models.vlm.network.get_output_embeddings().weight
+    with spoiled(weight.data[models.vlm.yes_id]), pytest.raises(OptimisationError, match="'object'"):
+        go(models, tmp_path, ALONE, checkpoint_every_s=1e-9)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_view_is_enough(models, tmp_path) -> None:
+    go(models, tmp_path, ALONE, views=1, steps=1)
+
+
+def test_another_seed_gives_another_object_and_the_same_one_the_same(models, tmp_path) -> None:
+    one, two, other = (go(models, tmp_path, {**ALONE, "seed": seed}, steps=2).scene.state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not torch.equal(one["slots.0.shape.sdf"], other["slots.0.shape.sdf"])
