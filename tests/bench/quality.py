@@ -2,13 +2,15 @@
 
 python -m tests.bench.quality [--scenes 1 5] [--steps N] [--fresh] [--out DIR]
 
-A scene that was already judged for the same request is not made again, unless --fresh says so. Pictures, meshes and
-numbers lie in the output folder: one folder a scene, quality.json, sheet.png.
+A scene that was already judged with the same prompt, settings and weights is not made again, unless --fresh says so:
+do so after a change of the code. Pictures, meshes and numbers lie in the output folder: one folder a scene,
+quality.json, sheet.png.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import time
@@ -90,16 +92,25 @@ def made_and_judged(number: int, out: Path, steps: int | None, fresh: bool, vlm:
     overrides = {} if steps is None else {"steps": steps}
     request = read_request({"prompt": prompt_of(number), "settings": overrides})
     settings = settings_for(request.preset, overrides).model_dump(mode="json")
+    asked = {"number": number, "prompt": request.prompt, "settings": settings, "weights": weights_digest()}
     judgement = folder / "judgement.json"
     if not fresh and judgement.is_file():
         row = json.loads(judgement.read_text())
-        if row["settings"] == settings and row["prompt"] == request.prompt:
+        if asked.items() <= row.items():
             return row
-    seconds = make(request, folder)
-    row = {"number": number, "prompt": request.prompt, "settings": settings, "seconds": round(seconds, 1)}
+    row = asked | {"seconds": round(make(request, folder), 1)}
     row |= judge(number, read_things(folder / "scene.glb"), vlm)
     judgement.write_text(json.dumps(row, indent=2) + "\n")
     return row
+
+
+def weights_digest() -> str:
+    """A fingerprint of the bundled models."""
+    digest = hashlib.sha256()
+    for kind in ("prior", "vlm"):
+        for path in sorted(model_folder("starter", kind).rglob("*.safetensors")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def make(request: SceneRequest, folder: Path) -> float:
