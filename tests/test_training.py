@@ -35,6 +35,10 @@ def test_vlm_training_goes_on_exactly_where_it_stopped(data, tmp_path) -> None:
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+def test_a_state_saved_late_in_the_schedule_can_be_read_again(data, tmp_path) -> None:
+    assert type(train_vlm.learning_rate(500, 1000, 1e-3)) is float  # NumPy's own would make the state unreadable
+
+
 def test_prior_training_learns_and_saves_a_pipeline(data, tmp_path) -> None:
     pictures = train_prior.load_pictures([data])
     target = train_prior.to_pixels(pictures.images[:8], CPU)

@@ -7,6 +7,7 @@ Yes and No alone teach so small a model nothing for a long time, so captions and
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -152,7 +153,7 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     """Linear warm-up over 100 steps, then a cosine down to a fiftieth."""
     if step < 100:
         return peak * (step + 1) / 100
-    return peak * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * min(1.0, (step - 100) / max(1, steps - 100)))))
+    return peak * (0.02 + 0.49 * (1 + math.cos(math.pi * min(1.0, (step - 100) / max(1, steps - 100)))))
 
 
 def train(
