@@ -134,7 +134,7 @@ def _search(
         edge, cut, last = _outline_ahead(clip, faces, neighbour, view, far, at_far, at_near)
         if edge >= 0:
             at_edge = at_far + cut * (at_near - at_far)
-            end = _distance(clip, faces, view, edge / 3, at_edge)
+            end = _distance(clip, faces, view, edge // 3, at_edge)
             if end <= TOUCHING * _distance(clip, faces, view, near, at_edge):
                 found[view, row, column, down] = 2 * edge + 1 - second_is_near
 
@@ -192,7 +192,7 @@ def _match_edges(
     others = wp.int32(0)
     other = wp.int32(-1)
     for k in range(group_start, group_end[low]):
-        other_face = listed[k] / 3
+        other_face = listed[k] // 3
         j = listed[k] % 3
         if wp.max(faces[other_face, (j + 1) % 3], faces[other_face, (j + 2) % 3]) == high and listed[k] != face * 3 + i:
             others += 1

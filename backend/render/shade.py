@@ -86,7 +86,7 @@ def _to_clip(vertices: Tensor, world_to_clip: Tensor) -> Tensor:
 
 def _gather(values: Tensor, index: Tensor) -> Tensor:
     """values[index], with a faster gradient: (*index.shape, C). values: (N, C)."""
-    return values.index_select(0, index.flatten()).view(*index.shape, -1)
+    return values.index_select(0, index.flatten()).view(*index.shape, values.shape[-1])
 
 
 def _interpolate(weights: Tensor, values: Tensor, corners: Tensor) -> Tensor:
