@@ -118,7 +118,7 @@ class _Loop:
         self.on = standing_on(self.names, request.relations)
         self.rewards: dict[str, float] = {}
         self.revivals = 0
-        self.reference: Tensor | None = None  # norm of the prior's last pull, what the rewards are balanced against
+        self.references: dict[int, Tensor] = {}  # norm of the prior's last pull on each object: the rewards' measure
         self._texts: dict[tuple[str, ...], Tensor] = {}
 
     def step(self, step: int, optimizer: torch.optim.Optimizer) -> tuple[dict[str, float], Tensor]:
@@ -151,8 +151,20 @@ class _Loop:
         optimizer.zero_grad(set_to_none=True)
         total = torch.stack([weight * loss for loss, weight in terms.values()]).sum()
         total.backward()
+        self._check_gradients(optimizer, step, self.names[index])
         optimizer.step()
-        return {name: loss.item() for name, (loss, _) in terms.items() if name != "object"}, pictures.detach()
+        shown = {name: loss.item() for name, (loss, _) in terms.items() if name not in ("object", "scene")}
+        return shown, pictures.detach()
+
+    def _check_gradients(self, optimizer: torch.optim.Optimizer, step: int, name: str) -> None:
+        for group in optimizer.param_groups:
+            norms = [p.grad.norm() for p in group["params"] if p.grad is not None]
+            if norms and not torch.isfinite(torch.stack(norms)).all():
+                raise OptimisationError(
+                    f"the gradient of the {group['name']} is not finite at step {step}",
+                    where=name,
+                    remedy="Take another seed, or lower the learning rates",
+                )
 
     def _surfaces(self, optimizer: torch.optim.Optimizer) -> list[Surface]:
         """Every slot's surface, vanished ones brought back first."""
@@ -181,14 +193,15 @@ class _Loop:
         negative = self.request.negative_prompt or s.negative_prompt
         text = self._text(view_prompts(prompt, cameras, self.models.prior)), self._text([negative] * s.views)
         prior = prior_pull(self.models.prior, pictures, text, cameras, s, progress, self.generator)
-        self.reference, pull = prior.gradient.norm(), prior.gradient
+        self.references[index], pull = prior.gradient.norm(), prior.gradient
         weight = s.object_reward_weight * after(s.reward_from, progress)
         if weight:
             asked = questions.about_object(prompt)
             reward = reward_pull(self.models.vlm, pictures[:2], asked)
-            self.rewards |= dict(zip(asked, reward.value.tolist(), strict=True))
-            doubt = torch.sigmoid(-reward.value).mean()
-            pull = torch.cat([pull[:2] + balanced(reward.gradient, self.reference, weight * doubt), pull[2:]])
+            name = self.names[index]
+            self.rewards |= {f"{name}: {q}": r for q, r in zip(asked, reward.value.tolist(), strict=True)}
+            doubt = torch.sigmoid(-reward.value).max()
+            pull = torch.cat([pull[:2] + balanced(reward.gradient, self.references[index], weight * doubt), pull[2:]])
         return pictures, pull, prior.value
 
     def _arrangement(self, surfaces: list[Surface]) -> dict[str, tuple[Tensor, float]]:
@@ -218,7 +231,6 @@ class _Loop:
 
     def _scene_reward(self, mesh: Mesh, bounds: Bounds) -> Tensor:
         """The VLM's pull on pictures of the whole scene, as a loss whose gradient is that pull."""
-        assert self.reference is not None
         low, high = bounds.low.detach().amin(0), bounds.high.detach().amax(0)
         cameras = scene_views(low, high, self.generator)
         lighting = sample_lighting(cameras, (low + high) / 2, self.generator)
@@ -230,8 +242,9 @@ class _Loop:
         ]
         reward = reward_pull(self.models.vlm, pictures, asked)
         self.rewards |= dict(zip(asked, reward.value.tolist(), strict=True))
-        doubt = torch.sigmoid(-reward.value).mean()
-        pull = balanced(reward.gradient, self.reference, self.settings.relation_reward_weight * doubt)
+        doubt = torch.sigmoid(-reward.value).max()
+        reference = torch.stack(list(self.references.values())).mean()
+        pull = balanced(reward.gradient, reference, self.settings.relation_reward_weight * doubt)
         return (pictures * pull).sum()
 
     def _penetration(self, points: list[Tensor], bounds: Bounds) -> Tensor:

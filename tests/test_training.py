@@ -9,6 +9,8 @@ import torch
 from backend.guidance.diffusion import load_prior
 from backend.guidance.vlm import load_vlm
 from backend.starter import dataset, train_prior, train_vlm
+from backend.starter.checkpoint import learning_rate
+from backend.starter.scenes import load_scenes
 
 CPU = torch.device("cpu")
 
@@ -26,7 +28,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_vlm_training_goes_on_exactly_where_it_stopped(data, tmp_path) -> None:
-    singles, pairs = (train_vlm.load_scenes([data], kind) for kind in ("singles", "pairs"))
+    singles, pairs = (load_scenes([data], kind) for kind in ("singles", "pairs"))
     whole = train_vlm.Schedule(eyes_steps=2, steps=4, batch=2, questions=2)
     train_vlm.train(singles, pairs, tmp_path / "whole", whole, CPU, 0, 1e9)
     train_vlm.train(singles, pairs, tmp_path / "cut", whole, CPU, 0, 1e9, stop_at=3)
@@ -36,7 +38,7 @@ def test_vlm_training_goes_on_exactly_where_it_stopped(data, tmp_path) -> None:
 
 
 def test_a_state_saved_late_in_the_schedule_can_be_read_again(data, tmp_path) -> None:
-    assert type(train_vlm.learning_rate(500, 1000, 1e-3)) is float  # NumPy's own would make the state unreadable
+    assert type(learning_rate(500, 1000, 1e-3)) is float  # NumPy's own would make the state unreadable
 
 
 def test_prior_training_learns_and_saves_a_pipeline(data, tmp_path) -> None:

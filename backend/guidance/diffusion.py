@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, ModelMixin, UNet2DConditionModel
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerBase
 
 from ..errors import ModelError
+from .loading import refuse_missing
 from .text import unknown_words
+
+Part = TypeVar("Part", bound=ModelMixin)
 
 
 class DiffusionPrior:
@@ -97,15 +101,14 @@ def load_prior(folder: Path, device: torch.device, dtype: torch.dtype = torch.fl
         part = "tokenizer"
         tokenizer = AutoTokenizer.from_pretrained(folder / part)
         part = "text_encoder"
-        text_encoder = CLIPTextModel.from_pretrained(folder / part, use_safetensors=True, dtype=dtype)
+        text_encoder, info = CLIPTextModel.from_pretrained(
+            folder / part, use_safetensors=True, dtype=dtype, output_loading_info=True
+        )
+        refuse_missing(info)
         part = "vae"
-        vae = AutoencoderKL.from_pretrained(
-            folder / part, use_safetensors=True, torch_dtype=dtype, low_cpu_mem_usage=False
-        )
+        vae = _load_part(AutoencoderKL, folder / part, dtype)
         part = "unet"
-        unet = UNet2DConditionModel.from_pretrained(
-            folder / part, use_safetensors=True, torch_dtype=dtype, low_cpu_mem_usage=False
-        )
+        unet = _load_part(UNet2DConditionModel, folder / part, dtype)
         part = "scheduler"
         scheduler = DDIMScheduler.from_pretrained(folder / part)
     except Exception as error:  # the libraries raise many kinds for a damaged file
@@ -122,3 +125,11 @@ def load_prior(folder: Path, device: torch.device, dtype: torch.dtype = torch.fl
         unet.to(device).to(memory_format=layout),
         scheduler,
     )
+
+
+def _load_part(kind: type[Part], folder: Path, dtype: torch.dtype) -> Part:
+    network, info = kind.from_pretrained(
+        folder, use_safetensors=True, torch_dtype=dtype, low_cpu_mem_usage=False, output_loading_info=True
+    )
+    refuse_missing(info)
+    return network

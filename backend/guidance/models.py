@@ -11,6 +11,7 @@ import transformers
 from ..presets import model_folder
 from ..schema import Settings
 from .diffusion import DiffusionPrior, load_prior
+from .text import known_words
 from .vlm import VisionLanguageModel, load_vlm
 
 
@@ -26,7 +27,8 @@ class Models(NamedTuple):
         for name, model in (("diffusion prior", self.prior), ("vision-language model", self.vlm)):
             unknown = list(dict.fromkeys(w for prompt in prompts for w in model.unknown_words(prompt)))
             if unknown:
-                lines.append(f"the {name} does not know: {', '.join(unknown)}")
+                known = ", ".join(known_words(model.tokenizer))
+                lines.append(f"the {name} does not know: {', '.join(unknown)}. It knows: {known}")
         return lines
 
 

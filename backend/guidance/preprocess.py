@@ -39,7 +39,7 @@ def read_preprocessing(folder: Path) -> Preprocessing:
             config.get("min_pixels") or size["shortest_edge"],
             config.get("max_pixels") or size["longest_edge"],
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"cannot be read ({type(error).__name__}: {error})",
             where=str(path),

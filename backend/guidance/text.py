@@ -20,6 +20,11 @@ def single_token(tokenizer: PreTrainedTokenizerBase, word: str) -> int:
     return ids[0]
 
 
+def known_words(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """The words a word-level tokenizer has, sorted."""
+    return sorted(word for word in tokenizer.get_vocab() if word.isalpha())
+
+
 def unknown_words(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
     """The words of `text` the tokenizer has no token for, each once, in order."""
     unknown = tokenizer.unk_token_id

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 
 from ..errors import ModelError
+from .loading import refuse_missing
 from .packing import Packed, attention_mask, pack
 from .preprocess import Preprocessing, fitted_size, read_preprocessing, to_patches
 from .text import single_token, tokens, unknown_words
@@ -78,7 +79,10 @@ def load_vlm(folder: Path, device: torch.device, dtype: torch.dtype = torch.floa
     if not (folder / "config.json").is_file():
         raise ModelError("there is no model here", where=str(folder), remedy="Give a folder that holds config.json")
     try:
-        network = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, use_safetensors=True, dtype=dtype)
+        network, info = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            folder, use_safetensors=True, dtype=dtype, output_loading_info=True
+        )
+        refuse_missing(info)
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # the libraries raise many kinds for a damaged file
         raise ModelError(

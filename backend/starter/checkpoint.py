@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 STATE = "training.pt"
 
@@ -20,10 +22,15 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
     os.replace(temporary, folder / STATE)
 
 
-def load_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
-    """The saved state, or None when there is none."""
-    path = folder / STATE
-    return torch.load(path, map_location=device, weights_only=True) if path.is_file() else None
+def resume(folder: Path, device: torch.device, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Load the state in `folder`, if there is one, and return the step to go on from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / STATE).is_file():
+        return 0
+    state = torch.load(folder / STATE, map_location=device, weights_only=True)
+    module.load_state_dict(state["modules"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["step"]
 
 
 def log_line(folder: Path, row: dict[str, Any]) -> None:
@@ -32,3 +39,16 @@ def log_line(folder: Path, row: dict[str, Any]) -> None:
     print(line, flush=True)
     with open(folder / "log.jsonl", "a") as log:
         log.write(line + "\n")
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Linear warm-up over 100 steps, then a cosine down to a fiftieth."""
+    if step < 100:
+        return peak * (step + 1) / 100
+    return peak * (0.02 + 0.49 * (1 + math.cos(math.pi * min(1.0, (step - 100) / max(1, steps - 100)))))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set every group's learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr

@@ -22,8 +22,8 @@ from ..render.views import scene_views
 from ..scene.mesh import merge
 from .dataset import COLOUR_NAMES, NOUN_NAMES, PIXELS, RELATION_NAMES, make_object
 from .lessons import Lesson, lessons_of_pair, lessons_of_single
+from .scenes import Scenes, load_scenes, pictures
 from .shapes import assemble, parts_of, phrase
-from .train_vlm import Scenes, load_scenes, pictures
 
 LESSONS = 6  # asked about each scene
 

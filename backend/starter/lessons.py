@@ -66,8 +66,10 @@ def lessons_of_single(facts: Facts, row: int, yes_no: float, count: int, rng: np
             asked.append(study[rng.integers(len(study))])
             continue
         kind = rng.random()
-        if kind < 0.4:
+        if kind < 0.3:
             asked.append(Lesson(questions.GEOMETRY, _yes(not fault), "whole or broken"))
+        elif kind < 0.5:
+            asked.append(_attribute(noun if nameable else None, colour, rng))
         elif kind < 0.8 or fault:
             asked.append(_content(noun, colour, nameable, questions.CONTENT, rng))
         else:
@@ -77,6 +79,16 @@ def lessons_of_single(facts: Facts, row: int, yes_no: float, count: int, rng: np
             text = questions.CONTENT_AND_GEOMETRY.format(prompt=phrase(colour, noun))
             asked[-1] = Lesson(text, "No", "content and whole")
     return asked
+
+
+def _attribute(noun: str | None, colour: str, rng: np.random.Generator) -> Lesson:
+    """One attribute alone: easier to match than two at once, and learnt first."""
+    right = rng.random() < 0.5
+    if noun is None or rng.random() < 0.5:
+        what = colour if right else _other(COLOUR_NAMES, colour, rng)
+        return Lesson(vocabulary.STUDY[6].format(what=what), _yes(right), "colour alone")
+    what = f"a {noun if right else _other(NOUN_NAMES, noun, rng)}"
+    return Lesson(vocabulary.STUDY[6].format(what=what), _yes(right), "noun alone")
 
 
 def _content(noun: str, colour: str, nameable: bool, question: str, rng: np.random.Generator) -> Lesson:
@@ -97,7 +109,9 @@ def lessons_of_pair(facts: Facts, row: int, yes_no: float, count: int, rng: np.r
         if rng.random() >= yes_no:
             lesson = _study_pair(facts, row, rng)
         else:
-            lesson = _relation(facts, row, rng) if rng.random() < 0.75 else _presence(facts, row, rng)
+            kind = rng.random()
+            ask = _relation if kind < 0.7 else _presence if kind < 0.9 else _colour_of
+            lesson = ask(facts, row, rng)
         if lesson is not None:
             asked.append(lesson)
     return asked
@@ -137,18 +151,30 @@ def _relation(facts: Facts, row: int, rng: np.random.Generator) -> Lesson | None
     holds = facts.holds[row, first]
     want = rng.random() < 0.5
     choices = np.nonzero(holds if want else ~holds & ~facts.unclear[row, first])[0]
-    if not len(choices):
-        return None
+    if not len(choices) or (not want and not holds.any() and rng.random() < 0.5):
+        return None  # scenes in which nothing holds would make No the better guess
     if not want and holds.any() and rng.random() < 0.4:  # the most tempting wrong one: the other way round
         flipped = facts.holds[row, 1 - first] & ~holds
         choices = np.nonzero(flipped)[0] if flipped.any() else choices
     relation = RELATION_NAMES[choices[rng.integers(len(choices))]]
-    return Lesson(questions.about_relation(*_between(facts, row, first, relation)), _yes(want), "relation")
-
-
-def _between(facts: Facts, row: int, first: int, relation: str) -> tuple[str, str, str]:
     subject, object = _things(facts, row, first)
-    return subject, relation, object
+    if facts.noun[row, 0] != facts.noun[row, 1] and rng.random() < 0.25:  # the nouns are enough
+        subject, object = (NOUN_NAMES[facts.noun[row, i]] for i in (first, 1 - first))
+    return Lesson(questions.about_relation(subject, relation, object), _yes(want), "relation")
+
+
+def _colour_of(facts: Facts, row: int, rng: np.random.Generator) -> Lesson | None:
+    """Which colour belongs to which noun: what a presence question needs to know."""
+    if facts.noun[row, 0] == facts.noun[row, 1]:
+        return None
+    first = int(rng.integers(2))
+    noun, colour = NOUN_NAMES[facts.noun[row, first]], COLOUR_NAMES[facts.colour[row, first]]
+    other = COLOUR_NAMES[facts.colour[row, 1 - first]]
+    right = rng.random() < 0.5
+    wrong = other if other != colour and rng.random() < 0.5 else _other(COLOUR_NAMES, colour, rng)
+    return Lesson(
+        vocabulary.STUDY[7].format(noun=noun, colour=colour if right else wrong), _yes(right), "colour of noun"
+    )
 
 
 def _presence(facts: Facts, row: int, rng: np.random.Generator) -> Lesson:

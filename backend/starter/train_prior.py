@@ -17,12 +17,11 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .checkpoint import load_state, log_line, save_state
+from .checkpoint import learning_rate, log_line, resume, save_state, set_rate
 from .dataset import COLOUR_NAMES, FAULT_NAMES, NOUN_NAMES
 from .faults import NO_NOUN
 from .prior_model import CAPTION_TOKENS, build_scheduler, build_text_encoder, build_unet, build_vae, save_prior
 from .shapes import phrase
-from .train_vlm import learning_rate
 from .vocabulary import caption_tokenizer
 
 BROKEN_SHARE = 0.15  # of the pictures the denoiser sees; their captions say broken, so a negative prompt can name it
@@ -187,23 +186,6 @@ def to_pixels(images: np.ndarray, device: torch.device) -> Tensor:
     """(B, 3, H, W) in [-1, 1] of (B, H, W, 3) uint8."""
     pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
     return pixels.contiguous(memory_format=torch.channels_last)
-
-
-def resume(work: Path, device: torch.device, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Load the state in `work`, if there is one, and return the step to go on from."""
-    work.mkdir(parents=True, exist_ok=True)
-    state = load_state(work, device)
-    if state is None:
-        return 0
-    module.load_state_dict(state["modules"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["step"]
-
-
-def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set every group's learning rate."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr
 
 
 def main() -> None:

@@ -22,6 +22,8 @@ STUDY = (  # what is asked in training besides the reward's own questions
     "What colour is the {noun}?",
     "Which object is {colour}?",
     "Where is the {subject} from the {object}?",
+    "Is it {what}?",
+    "Is the {noun} {colour}?",
 )
 ANSWERS = ("Yes", "No", "and", "whole", "broken", "thing")
 CHAT_TEMPLATE = (
