@@ -5,12 +5,13 @@ It shares no formula with backend/render: rays and triangles meet in world space
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 import trimesh
 from numpy.typing import NDArray
+from scipy.spatial import ConvexHull
 from torch import Tensor
 
 from backend.render.cameras import FAR, NEAR, Cameras, fit_distance, orbit
@@ -18,6 +19,7 @@ from backend.render.shade import Lighting
 from backend.scene.mesh import Mesh
 
 PALETTE = torch.rand(16, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64) * 0.8 + 0.1
+Batch = TypeVar("Batch", Mesh, Cameras, Lighting)
 
 
 class Picture(NamedTuple):
@@ -70,10 +72,17 @@ def cast_rays(mesh: Mesh, camera: Cameras, height: int, width: int, margin: floa
     )
 
 
-def coverage(mesh: Mesh, camera: Cameras, size: int, samples: int) -> NDArray[np.float64]:
-    """The share of each pixel that shows the mesh, from samples x samples rays a pixel: (size, size)."""
-    fine = cast_rays(mesh, camera, size * samples, size * samples).triangle >= 0
-    return fine.reshape(size, samples, size, samples).mean((1, 3))
+def convex_coverage(mesh: Mesh, camera: Cameras, size: int, samples: int) -> NDArray[np.float64]:
+    """The share of each pixel that a convex mesh covers, from samples x samples points a pixel: (size, size)."""
+    homogeneous = np.concatenate([mesh.vertices.numpy(), np.ones((len(mesh.vertices), 1))], 1)
+    clip = homogeneous @ camera.world_to_clip[0].double().numpy().T
+    hull = ConvexHull(clip[:, :2] / clip[:, 3:])
+    count = size * samples
+    x = (np.arange(count) + 0.5) / count * 2 - 1
+    inside = np.ones((count, count), bool)
+    for a, b, c in hull.equations:
+        inside &= a * x[None] - b * x[:, None] + c <= 0
+    return inside.reshape(size, samples, size, samples).mean((1, 3))
 
 
 def _planes(camera: Cameras) -> tuple[float, float]:
@@ -114,9 +123,9 @@ def moved(mesh: Mesh, offset: Tensor) -> Mesh:
     return mesh._replace(vertices=mesh.vertices + offset)
 
 
-def single(mesh: Mesh) -> Mesh:
-    """The mesh in float32, as the program has it."""
-    return mesh._replace(vertices=mesh.vertices.float(), local=mesh.local.float())
+def single(batch: Batch) -> Batch:
+    """The mesh, cameras or lighting in float32, as the program has them."""
+    return type(batch)(*(value.float() if value.is_floating_point() else value for value in batch))
 
 
 def around(azimuths_deg: list[float], elevation_deg: float = 20.0, radius: float = 0.8) -> Cameras:

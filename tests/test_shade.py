@@ -15,7 +15,7 @@ from tests.render_reference import (
     box,
     by_slot,
     cast_rays,
-    coverage,
+    convex_coverage,
     daylight,
     moved,
     patterned,
@@ -49,10 +49,10 @@ def shaded(mesh: Mesh, picture, light) -> np.ndarray:
 
 
 def test_colour_depth_normal_and_slot_are_those_of_the_rays():
-    mesh = merge([ball(3, at=(-0.2, 0, 0), slot=3), box((0.5, 0.5, 0.5), at=(0.3, 0.1, 0.2), slot=11)])
+    mesh = merge([ball(2, at=(-0.2, 0, 0), slot=3), box((0.5, 0.5, 0.5), at=(0.3, 0.1, 0.2), slot=11)])
     camera, light = around([35.0], radius=RADIUS), daylight(1)
     picture = cast_rays(mesh, camera, SIZE, SIZE)
-    got = render(single(mesh), patterned, type(camera)(*(v.float() for v in camera)), light, SIZE, SIZE)
+    got = render(single(mesh), patterned, single(camera), single(light), SIZE, SIZE)
     inner = picture.clear & (picture.triangle >= 0)
     outer = picture.clear & (picture.triangle < 0)
     for rows, columns in (
@@ -77,7 +77,7 @@ def test_colour_depth_normal_and_slot_are_those_of_the_rays():
 @pytest.mark.parametrize("mesh", [box(), ball(2), ball(4)], ids=["box", "coarse ball", "fine ball"])
 def test_alpha_is_the_covered_share_of_each_pixel(mesh):
     got = frames(mesh, azimuths=(25.0,)).alpha[0, ..., 0].numpy()
-    exact = coverage(mesh, around([25.0], radius=RADIUS), SIZE, 6)
+    exact = convex_coverage(mesh, around([25.0], radius=RADIUS), SIZE, 6)
     edge = (exact > 0) & (exact < 1)
     assert edge.sum() > 50
     error = np.abs(got - exact)
@@ -88,14 +88,15 @@ def test_alpha_is_the_covered_share_of_each_pixel(mesh):
 
 def test_values_stay_in_range_whatever_the_triangles():
     for size in (0.01, 0.05, 0.3):
-        got = frames(soup(400, size, seed=3))
-        assert 0 <= float(got.rgb.min()) and float(got.rgb.max()) <= 1
-        assert 0 <= float(got.alpha.min()) and float(got.alpha.max()) <= 1
+        cameras, light = around([20.0, 140.0, 260.0], radius=RADIUS), daylight(3)
+        got = render(single(soup(400, size, seed=3)), by_slot, single(cameras), single(light), SIZE, SIZE)
+        assert float(got.rgb.min()) >= 0 and float(got.rgb.max()) <= 1
+        assert float(got.alpha.min()) >= 0 and float(got.alpha.max()) <= 1
 
 
 def test_one_to_sixteen_slots_keep_their_index_and_colour():
     for count in (1, 16):
-        balls = [ball(2, 0.12, at=(0.35 * (i % 4) - 0.5, 0.0, 0.35 * (i // 4) - 0.5), slot=i) for i in range(count)]
+        balls = [ball(1, 0.12, at=(0.35 * (i % 4) - 0.5, 0.0, 0.35 * (i // 4) - 0.5), slot=i) for i in range(count)]
         camera, light = around([0.0], 0.0, RADIUS), daylight(1, ambient=1.0)
         got = render(merge(balls), by_slot, camera, light, SIZE, SIZE)
         assert set(got.slot.unique().tolist()) == {NOTHING, *range(count)}
@@ -113,8 +114,9 @@ def test_each_view_has_its_own_background():
 
 
 def test_an_empty_mesh_gives_the_background():
-    none = Mesh(torch.zeros(0, 3), torch.zeros(0, 3).long(), torch.zeros(0).long(), torch.zeros(0, 3))
-    lonely = none._replace(vertices=torch.rand(4, 3), local=torch.rand(4, 3))
+    points = torch.zeros(0, 3, dtype=torch.float64)
+    none = Mesh(points, torch.zeros(0, 3).long(), torch.zeros(0).long(), points)
+    lonely = none._replace(vertices=torch.rand(4, 3).double(), local=torch.rand(4, 3).double())
     for mesh in (none, lonely):
         got = frames(mesh)
         assert (
@@ -240,19 +242,20 @@ def test_a_silhouette_that_moves_by_a_fraction_of_a_pixel_changes_the_picture_in
     assert np.mean(gradients) == pytest.approx(length * metre, rel=0.06)
 
 
-def test_gradient_of_a_single_vertex_is_the_finite_difference():
+def test_gradient_of_every_vertex_is_the_finite_difference():
     mesh = box()
     target = frames(moved(mesh, torch.tensor([0.08, -0.06, 0.05]))).rgb
-    generator = torch.Generator().manual_seed(0)
-    for vertex in (0, 3, 6):
-        direction = torch.zeros(8, 3, dtype=torch.float64)
-        direction[vertex] = torch.nn.functional.normalize(
-            torch.randn(3, generator=generator, dtype=torch.float64), dim=0
+    pairs = [
+        directional(
+            lambda v: matching_loss(mesh._replace(vertices=v), target),
+            mesh.vertices,
+            direction.view(8, 3),
+            0.3 * PIXEL,
         )
-        exact, difference = directional(
-            lambda v: matching_loss(mesh._replace(vertices=v), target), mesh.vertices, direction, 0.3 * PIXEL
-        )
-        assert exact == pytest.approx(difference, rel=0.25, abs=2.0)
+        for direction in torch.eye(24, dtype=torch.float64)
+    ]
+    exact, difference = np.array(pairs).T
+    assert np.linalg.norm(exact - difference) < 0.15 * np.linalg.norm(difference)
 
 
 def test_gradient_inside_the_silhouette_is_exact():
@@ -261,7 +264,6 @@ def test_gradient_inside_the_silhouette_is_exact():
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(wall.vertices.shape, generator=generator, dtype=torch.float64)
     camera, light = around([0.0], radius=RADIUS), daylight(1)
-    camera = camera._replace(world_to_camera=camera.world_to_camera.clone())
 
     def loss(vertices: Tensor) -> Tensor:
         got = render(wall._replace(vertices=vertices), patterned, camera, light, 16, 16)
@@ -304,10 +306,7 @@ def test_gradients_are_finite_for_slivers_flat_bodies_black_and_stray_vertices()
     )
     black = torch.zeros(16, 3, requires_grad=True)
     for elevation in (0.0, 30.0):
-        camera = around([0.0, 45.0], elevation, 0.4)
-        camera = type(camera)(*(v.float() for v in camera))
-        light = daylight(2, ambient=0.0)
-        light = type(light)(*(v.float() for v in light))
+        camera, light = single(around([0.0, 45.0], elevation, 0.4)), single(daylight(2, ambient=0.0))
         got = render(stray, lambda _, slot: black[slot], camera, light, SIZE, SIZE)
         loss = got.rgb.square().sum() + got.alpha.sum() + got.normal.sum() + got.depth.sum()
         for gradient in torch.autograd.grad(loss, [stray.vertices, black]):
@@ -315,7 +314,7 @@ def test_gradients_are_finite_for_slivers_flat_bodies_black_and_stray_vertices()
 
 
 def test_the_same_scene_gives_the_same_picture_and_gradient():
-    mesh = single(merge([ball(3), box()]))
+    mesh = merge([ball(3), box()])
     results = []
     for _ in range(2):
         vertices = mesh.vertices.clone().requires_grad_()

@@ -14,6 +14,7 @@ from .barycentric import cross2, pixel_centres, seen_from
 from .outlines import Outlines, find_outlines
 
 TINY = 1e-37
+TRACE = 1e-6
 
 
 def antialias(picture: Tensor, triangle: Tensor, clip: Tensor, faces: Tensor) -> Tensor:
@@ -33,7 +34,8 @@ def antialias(picture: Tensor, triangle: Tensor, clip: Tensor, faces: Tensor) ->
     target, source = torch.where(reaches_over, beyond, near), torch.where(reaches_over, near, beyond)
     amount = share.abs()
     total = torch.zeros(batch * height * width, dtype=amount.dtype, device=amount.device).index_add(0, target, amount)
-    amount = amount / total[target].clamp_min(1.0)  # a speck's four sides together may claim more than the pixel
+    # A speck's four sides together may claim more than the pixel; it keeps a trace, or rounding would go below zero.
+    amount = amount / ((1.0 + TRACE) * total[target]).clamp_min(1.0)
     pixels = picture.reshape(-1, channels)
     change = amount[:, None] * (pixels.index_select(0, source) - pixels.index_select(0, target))
     return pixels.index_add(0, target, change).view(picture.shape)
