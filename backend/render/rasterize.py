@@ -101,9 +101,9 @@ def _draw(
             x = centre_x(column, width)
             weight = areas(p0, p1, p2, x, y)
             total = weight[0] + weight[1] + weight[2]
-            if wp.abs(total) > MIN_AREA * _longest(p0, p1, p2, x, y):
+            if total != 0.0:
                 weight = weight / total
-                if wp.min(weight) >= -EDGE_TOLERANCE:
+                if wp.min(weight) >= -EDGE_TOLERANCE and wp.abs(total) > MIN_AREA * _longest(p0, p1, p2, x, y):
                     distance = weight[0] * p0[3] + weight[1] * p1[3] + weight[2] * p2[3]
                     z = weight[0] * p0[2] + weight[1] * p1[2] + weight[2] * p2[2]
                     if distance > 0.0 and z >= -distance and z <= distance:
