@@ -88,12 +88,15 @@ class Settings(_Strict):
     refine_at: Share  # progress at which the grids are refined
     guidance_scale: Annotated[float, Field(ge=0, le=1000)]  # s of uncond + s (cond - uncond)
     guidance_rescale: Share  # share of the standard-deviation rescale (MVDream)
+    latent_weight: Annotated[float, Field(ge=0)]  # the prior's loss on latents (MVDream)
+    pixel_weight: Annotated[float, Field(ge=0)]  # and on decoded pictures (HiFA)
     t_max: tuple[Share, Share]  # upper end of the noise level, share of all timesteps, at the start and at `t_until`
     t_min: tuple[Share, Share]  # lower end, likewise; at no time above the upper
     t_until: Annotated[float, Field(gt=0, le=1)]  # progress at which both have arrived
     lr_geometry: Annotated[float, Field(gt=0)]  # Adam, signed distance, in longest edges
     lr_colour: Annotated[float, Field(gt=0)]  # Adam, feature grid and network
     lr_placement: Annotated[float, Field(gt=0)]  # Adam, metres and radians
+    colour_from: tuple[Share, Share]  # progress over which an object goes from one colour to all its colours
     scene_every: Annotated[int, Field(ge=1)]  # the whole scene is looked at every so many steps
     object_reward_weight: Annotated[float, Field(ge=0)]  # VLM's gradient for one object, in lengths of the prior's
     relation_reward_weight: Annotated[float, Field(ge=0)]  # VLM's gradient for the relations, likewise
@@ -119,6 +122,13 @@ class Settings(_Strict):
         if any(low > high for low, high in zip(t_min, info.data.get("t_max", t_min), strict=True)):
             raise ValueError(f"lies above t_max, which is {info.data['t_max']}")
         return t_min
+
+    @field_validator("colour_from")
+    @classmethod
+    def _in_order(cls, colour_from: tuple[float, float]) -> tuple[float, float]:
+        if colour_from[0] > colour_from[1]:
+            raise ValueError("ends before it starts")
+        return colour_from
 
 
 def read_request(data: Any) -> SceneRequest:

@@ -93,6 +93,35 @@ def test_material_has_the_colour_of_the_pictures() -> None:
     assert torch.equal(model.material(points()).albedo, model.colour(points()))
 
 
+def varied(seed: int) -> Appearance:
+    model = make(seed)
+    with torch.no_grad():
+        for level in model.levels:
+            level.mul_(20.0)
+    return model
+
+
+def test_without_detail_an_object_has_one_colour_and_every_level_still_learns() -> None:
+    model = varied(0)
+    full = model.colour(points())
+    assert full.std(0).max() > 1e-3
+    model.detail = 0.0
+    flat = model.colour(points())
+    assert (flat - flat[0]).abs().max() < 1e-6
+    flat.sum().backward()
+    assert all(level.grad is not None and level.grad.abs().sum() > 0 for level in model.levels)
+    model.detail = 1.0
+    torch.testing.assert_close(model.colour(points()), full)
+
+
+def test_detail_between_leaves_less_variation() -> None:
+    model, spreads = varied(0), []
+    for detail in (0.0, 0.3, 0.6, 1.0):
+        model.detail = detail
+        spreads.append(model.colour(points()).std(0).sum().item())
+    assert spreads == sorted(spreads) and spreads[1] < 0.6 * spreads[3]
+
+
 def test_no_points_give_no_colours() -> None:
     assert make().colour(torch.zeros(0, 3)).shape == (0, 3)
 

@@ -11,10 +11,13 @@ from backend.guidance.vlm import VisionLanguageModel, load_vlm
 from backend.presets import settings_for
 from backend.render.cameras import Cameras, pose_vectors
 from backend.render.views import object_views
+from backend.schema import Settings
 from tests.small_models import write_small_models
 
 CPU = torch.device("cpu")
-SETTINGS = settings_for("starter", {"guidance_scale": 4.0, "guidance_rescale": 0.0, "views": 2})
+SMALL = {"guidance_scale": 4.0, "guidance_rescale": 0.0, "views": 2}
+SETTINGS = settings_for("starter", {**SMALL, "latent_weight": 1.0, "pixel_weight": 0.0})
+ON_PIXELS = settings_for("starter", {**SMALL, "latent_weight": 0.0, "pixel_weight": 1.0})
 PROGRESS = 0.3
 
 
@@ -34,9 +37,9 @@ def pictures(dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
     return torch.rand(2, 64, 64, 3, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def pull_of_prior(prior: DiffusionPrior, images: torch.Tensor, cameras: Cameras, progress: float = PROGRESS):
+def pull_of_prior(prior: DiffusionPrior, images: torch.Tensor, cameras: Cameras, settings: Settings = SETTINGS):
     text = prior.encode_text(["a red cube"] * 2), prior.encode_text(["a broken thing"] * 2)
-    return prior_pull(prior, images, text, cameras, SETTINGS, progress, torch.Generator().manual_seed(7))
+    return prior_pull(prior, images, text, cameras, settings, PROGRESS, torch.Generator().manual_seed(7))
 
 
 def reconstruction(prior: DiffusionPrior, images: torch.Tensor, cameras: Cameras) -> torch.Tensor:
@@ -73,6 +76,22 @@ def test_the_priors_gradient_is_that_of_the_distance_to_its_reconstruction(model
         direction = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         slope = (loss(images + step * direction) - loss(images - step * direction)) / (2 * step)
         assert (pull.gradient * direction).sum().item() == pytest.approx(slope, rel=1e-4)
+
+
+def test_pixel_weight_alone_pulls_pictures_straight_to_the_decoded_reconstruction(models, cameras) -> None:
+    prior, images = models[0], pictures(torch.float64)
+    shown = prior.decode(reconstruction(prior, images, cameras))
+    pull = pull_of_prior(prior, images, cameras, ON_PIXELS)
+    assert pull.value.item() == pytest.approx(0.5 * (images - shown).square().sum().item() / 2, rel=1e-5)
+    torch.testing.assert_close(pull.gradient, (images - shown) / 2, atol=1e-5, rtol=1e-5)
+
+
+def test_the_pulls_on_latents_and_on_pixels_add_up_by_their_weights(models, cameras) -> None:
+    both = settings_for("starter", {**SMALL, "latent_weight": 0.5, "pixel_weight": 3.0})
+    images = pictures(torch.float64)
+    latent, pixel, sum_ = (pull_of_prior(models[0], images, cameras, s) for s in (SETTINGS, ON_PIXELS, both))
+    torch.testing.assert_close(sum_.gradient, 0.5 * latent.gradient + 3.0 * pixel.gradient)
+    torch.testing.assert_close(sum_.value, 0.5 * latent.value + 3.0 * pixel.value)
 
 
 def test_the_same_generator_gives_the_same_pull_and_leaves_the_pictures_alone(models, cameras) -> None:

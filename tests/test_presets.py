@@ -51,6 +51,10 @@ def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
         ("t_max", [1.5, 0.5]),
         ("t_min", [-0.1, 0.1]),
         ("t_min", [0.99, 0.1]),  # above the starter preset's t_max
+        ("latent_weight", -1),
+        ("pixel_weight", math.nan),
+        ("colour_from", [0.6, 0.4]),
+        ("colour_from", [-0.1, 0.4]),
         ("entropy_weight", [0.1, -0.1]),
         ("checkpoint_every_s", 0),
         ("prior", ["starter"]),

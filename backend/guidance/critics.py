@@ -15,7 +15,7 @@ from ..render.cameras import Cameras, pose_vectors, view_name
 from ..schedules import linear
 from ..schema import Settings
 from .diffusion import DiffusionPrior
-from .distillation import add_noise, reconstruction_loss
+from .distillation import add_noise, reconstruct, reconstruction_loss
 from .vlm import VisionLanguageModel
 
 
@@ -49,14 +49,16 @@ def prior_pull(
     t = torch.full((len(latents),), int(level * (levels - 1)), device=latents.device)
     noise = torch.randn(latents.shape, generator=generator).to(latents.device)
     alpha_bar = prior.alphas_cumprod[t]
-    with torch.no_grad():
-        noisy = add_noise(latents, noise, alpha_bar)
-        poses = pose_vectors(cameras, torch.zeros(3, device=latents.device)).repeat(2, 1)
-        predicted = prior.predict_noise(noisy.repeat(2, 1, 1, 1), t.repeat(2), torch.cat(text), poses)
+    noisy = add_noise(latents.detach(), noise, alpha_bar)
+    poses = pose_vectors(cameras, torch.zeros(3, device=latents.device)).repeat(2, 1)
+    predicted = prior.predict_noise(noisy.repeat(2, 1, 1, 1), t.repeat(2), torch.cat(text), poses)
     conditional, unconditional = predicted.chunk(2)
-    loss = reconstruction_loss(
-        latents, noisy, conditional, unconditional, alpha_bar, settings.guidance_scale, settings.guidance_rescale
+    target = reconstruct(
+        noisy, conditional, unconditional, alpha_bar, settings.guidance_scale, settings.guidance_rescale
     )
+    loss = settings.latent_weight * reconstruction_loss(latents, target)
+    if settings.pixel_weight:
+        loss = loss + settings.pixel_weight * reconstruction_loss(leaf, prior.decode(target))
     return Pull(loss.detach(), torch.autograd.grad(loss, leaf)[0])
 
 

@@ -36,24 +36,26 @@ def sds_loss(latents: Tensor, predicted: Tensor, noise: Tensor, alpha_bar: Tenso
     return 0.5 * (latents - target).square().sum() / latents.shape[0]
 
 
-def reconstruction_loss(
-    latents: Tensor,
-    noisy: Tensor,
-    conditional: Tensor,
-    unconditional: Tensor,
-    alpha_bar: Tensor,
-    scale: float,
-    rescale: float,
+@torch.no_grad()
+def reconstruct(
+    noisy: Tensor, conditional: Tensor, unconditional: Tensor, alpha_bar: Tensor, scale: float, rescale: float
 ) -> Tensor:
-    """Half the squared distance to the guided reconstruction of the clean latents, over B: a scalar.
+    """The clean latents (B, c, h, w) that guidance sees behind the noisy ones.
 
     MVDream, arXiv 2308.16512, section 3.3 and appendix: SDS written in x0, whose weight does not blow up at high noise.
     `rescale` is the share of pulling the reconstruction's standard deviation back to that of the unguided one, over all
     views together, which keeps colours from burning out (arXiv 2305.08891, section 3.4).
     """
-    with torch.no_grad():
-        guided = clean_latents(noisy, guide(conditional, unconditional, scale), alpha_bar)
-        plain = clean_latents(noisy, conditional, alpha_bar)
-        factor = plain.std() / guided.std().clamp_min(1e-8)
-        target = rescale * guided * factor + (1 - rescale) * guided
-    return 0.5 * (latents - target).square().sum() / latents.shape[0]
+    guided = clean_latents(noisy, guide(conditional, unconditional, scale), alpha_bar)
+    plain = clean_latents(noisy, conditional, alpha_bar)
+    factor = plain.std() / guided.std().clamp_min(1e-8)
+    return rescale * guided * factor + (1 - rescale) * guided
+
+
+def reconstruction_loss(values: Tensor, target: Tensor) -> Tensor:
+    """Half the squared distance to a fixed target, summed, over B: a scalar.
+
+    With latents and their reconstruction this is MVDream's x0 loss; with pictures and the decoded reconstruction it is
+    HiFA's image-space loss (arXiv 2305.18766, section 3.1), which knows what colours can be shown.
+    """
+    return 0.5 * (values - target.detach()).square().sum() / values.shape[0]

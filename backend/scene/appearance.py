@@ -48,6 +48,7 @@ class Appearance(nn.Module):
         self.hidden = _linear(FEATURES, HIDDEN, math.sqrt(6.0 / FEATURES), device, generator)
         self.albedo = _linear(HIDDEN, 3, math.sqrt(1.0 / HIDDEN), device, generator)
         self.surface = _linear(HIDDEN, 2, 0.0, device, generator)
+        self.detail = 1.0  # share of the variation over the box that is shown; 0: one colour everywhere
         with torch.no_grad():
             self.hidden.bias.copy_(_uniform((HIDDEN,), START_FEATURE, device, generator))
             start = [_to_raw(START_ROUGHNESS, ROUGHNESS), _to_raw(START_METALLIC, METALLIC)]
@@ -67,11 +68,17 @@ class Appearance(nn.Module):
 
     def _features(self, local: Tensor) -> Tensor:
         """(N, HIDDEN)."""
+        total = self._grid()
+        mean = total.flatten(1).mean(1)[:, None, None, None]
+        return torch.relu(self.hidden(sample(mean + self.detail * (total - mean), local)))
+
+    def _grid(self) -> Tensor:
+        """All levels added up: (FEATURES, nx + 1, ny + 1, nz + 1)."""
         total = self.levels[0]
         for level in list(self.levels)[1:]:
             nx, ny, nz = (corners - 1 for corners in level.shape[1:])
             total = resize(total, (nx, ny, nz)) + level
-        return torch.relu(self.hidden(sample(total, local)))
+        return total
 
 
 def _linear(inputs: int, outputs: int, bound: float, device: torch.device, generator: torch.Generator) -> nn.Linear:

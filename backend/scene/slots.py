@@ -98,6 +98,11 @@ class Scene(nn.Module):
                 albedo = albedo.index_copy(0, own, model.appearance.colour(local[own]))
         return albedo
 
+    def show_detail(self, share: float) -> None:
+        """Let colours vary over each object by `share` in [0, 1] of what they will; 0 is one colour an object."""
+        for model in self.slots:
+            model.appearance.detail = share
+
     def material(self, index: int, local: Tensor) -> Material:
         """Albedo, roughness and metallic of one slot's points, for the export. local: (N, 3) in [-1/2, 1/2]."""
         return self.slots[index].appearance.material(local)
