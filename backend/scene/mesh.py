@@ -40,4 +40,4 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     """Unit area-weighted vertex normals: (V, 3). A vertex without faces has a zero normal."""
     weighted = face_normals(vertices, faces)[:, None].expand(-1, 3, -1).reshape(-1, 3)
     total = torch.zeros_like(vertices).index_add(0, faces.reshape(-1), weighted)
-    return torch.nn.functional.normalize(total, dim=-1, eps=1e-20)
+    return torch.nn.functional.normalize(total, dim=-1, eps=1e-12)
