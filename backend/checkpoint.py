@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,12 +18,22 @@ from .scene.slots import Scene
 
 
 def save_checkpoint(
-    path: Path, scene: Scene, optimizer: torch.optim.Optimizer, generator: torch.Generator, step: int, request: str
+    path: Path,
+    scene: Scene,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    pull_norms: Mapping[int, Tensor],
+    step: int,
+    request: str,
 ) -> None:
-    """Write everything the next step depends on. `request` is the effective request as JSON. Raises OutputError."""
+    """Write everything the next step depends on. `request` is the effective request as JSON. Raises OutputError.
+
+    pull_norms: by slot, what the rewards are measured against (Objective.pull_norms).
+    """
     tensors = {f"scene.{key}": value.detach().cpu().contiguous() for key, value in scene.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value).cpu() for key, value in state.items()}
+    tensors |= {f"pull_norm.{index}": norm.detach().cpu() for index, norm in pull_norms.items()}
     tensors["generator"] = generator.get_state()
     with atomic_write(path) as file:
         file.write(save(tensors, metadata={"step": str(step), "request": request}))
@@ -56,6 +66,11 @@ class Checkpoint:
                 index, name = key.split(".")
                 state.setdefault(int(index), {})[name] = value
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+    def pull_norms(self, device: torch.device) -> dict[int, Tensor]:
+        """What was saved under this name."""
+        with self._usable():
+            return {int(index): norm.to(device) for index, norm in self._part("pull_norm.").items()}
 
     def restore_generator(self, generator: torch.Generator) -> None:
         """Put the random generator back to where it was."""

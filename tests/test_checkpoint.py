@@ -12,6 +12,7 @@ from backend.scene.slots import Scene
 from backend.schema import Slot
 
 CPU = torch.device("cpu")
+PULL_NORMS = {0: torch.tensor(0.1), 1: torch.tensor(3e-9)}
 REQUEST = '{"prompt": "a cube", "seed": 4}'
 
 
@@ -42,7 +43,7 @@ def saved(tmp_path) -> tuple[Path, Scene, torch.optim.Optimizer, torch.Generator
     optimizer = make_adam(scene)
     advance(scene, optimizer, generator)
     path = tmp_path / "folder" / "checkpoint.safetensors"
-    save_checkpoint(path, scene, optimizer, generator, 5, REQUEST)
+    save_checkpoint(path, scene, optimizer, generator, PULL_NORMS, 5, REQUEST)
     return path, scene, optimizer, generator
 
 
@@ -67,6 +68,10 @@ def test_step_and_request_are_kept(saved) -> None:
     assert checkpoint.request == {"prompt": "a cube", "seed": 4}
 
 
+def test_the_norms_of_the_priors_pulls_are_kept_exactly(saved) -> None:
+    assert Checkpoint(saved[0]).pull_norms(CPU) == PULL_NORMS
+
+
 def test_nothing_else_is_left_in_the_folder(saved) -> None:
     assert [p.name for p in saved[0].parent.iterdir()] == ["checkpoint.safetensors"]
 
@@ -76,7 +81,7 @@ def test_a_checkpoint_replaces_the_last_one_while_that_is_in_use(saved) -> None:
     first = Checkpoint(path)
     before = scene.slots[0].shape.sdf.detach().clone()
     advance(scene, optimizer, generator)
-    save_checkpoint(path, scene, optimizer, generator, 6, REQUEST)
+    save_checkpoint(path, scene, optimizer, generator, PULL_NORMS, 6, REQUEST)
     other = make_scene()
     first.restore_scene(other)
     assert torch.equal(other.slots[0].shape.sdf, before)
@@ -130,4 +135,4 @@ def test_a_place_that_cannot_be_written_is_named(saved, tmp_path) -> None:
     _, scene, optimizer, generator = saved
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="could not be written"):
-        save_checkpoint(tmp_path / "file" / "c.safetensors", scene, optimizer, generator, 1, REQUEST)
+        save_checkpoint(tmp_path / "file" / "c.safetensors", scene, optimizer, generator, {}, 1, REQUEST)

@@ -1,0 +1,136 @@
+"""The terms of the loss, unweighted and by name: what the networks say of the pictures, and what shapes should be."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .arrange.physics import standing_on, support_loss, total_penetration_loss
+from .arrange.relations import RELATIONS, Bounds, bounds_of
+from .guidance import questions
+from .guidance.critics import balanced, prior_pull, reward_pull, view_prompts
+from .guidance.models import Models
+from .render.lighting import sample_lighting
+from .render.shade import render
+from .render.views import object_views, scene_views
+from .scene import regularize
+from .scene.isosurface import Surface
+from .scene.mesh import Mesh
+from .scene.slots import Scene
+from .schedules import after
+from .schema import SceneRequest, Settings
+
+POINTS = 400  # surface points of a body that are looked for inside another
+
+Terms = dict[str, Tensor]  # scalars by name
+
+
+class Objective:
+    """What a run's terms are made of, and what is remembered of them from step to step.
+
+    A network's pull on the pictures comes as the term `object` or `scene`, whose gradient is that pull and whose value
+    says nothing.
+    """
+
+    def __init__(
+        self, request: SceneRequest, settings: Settings, models: Models, scene: Scene, generator: torch.Generator
+    ) -> None:
+        self.request, self.settings, self.models = request, settings, models
+        self.scene, self.generator = scene, generator
+        self.names = [slot.name for slot in request.slots]
+        self.prompts = {slot.name: slot.prompt for slot in request.slots}
+        self.on = standing_on(self.names, request.relations)
+        self.rewards: dict[str, float] = {}  # log-odds of Yes, by question; the last time each was asked
+        self.pull_norms: dict[int, Tensor] = {}  # of the prior's last pull on each object: the rewards' measure
+        self._texts: dict[tuple[str, ...], Tensor] = {}
+
+    def of_object(self, index: int, surface: Surface, progress: float) -> tuple[Terms, Tensor]:
+        """The terms of one object, and its pictures (B, H, W, 3)."""
+        pictures, pull, prior = self._look_at_object(index, surface, progress)
+        mesh, shape = self.scene.slot_mesh(index, surface), self.scene.slots[index].shape
+        field = shape.field()
+        terms = {
+            "prior": prior,  # its gradient is in the pull
+            "object": (pictures * pull).sum(),
+            "laplacian": regularize.laplacian_loss(field, shape.cell),
+            "eikonal": regularize.eikonal_loss(field, shape.cell),
+            "normal": regularize.normal_smoothness_loss(mesh.vertices, mesh.faces),
+            "deviation": surface.l_dev,
+            "cube": regularize.weights_loss(shape.weights),
+            "entropy": regularize.sign_entropy_loss(field),
+        }
+        return terms, pictures.detach()
+
+    def of_scene(self, surfaces: list[Surface]) -> Terms:
+        """How the objects stand to each other: hinge losses on where they are, and the VLM's reward."""
+        mesh = self.scene.scene_mesh(surfaces)
+        still = self.scene.scene_mesh([surface._replace(vertices=surface.vertices.detach()) for surface in surfaces])
+        points, bounds = [], []
+        for own in still.vertices.split([len(surface.vertices) for surface in surfaces]):
+            bounds.append(bounds_of(own))
+            points.append(own[torch.randint(len(own), (POINTS,), generator=self.generator)])
+        stacked = Bounds(torch.stack([b.low for b in bounds]), torch.stack([b.high for b in bounds]))
+        terms = {
+            "penetration": self._penetration(points, stacked),
+            "support": support_loss(stacked, self.on.to(stacked.low.device)),
+        }
+        if self.request.relations:
+            hinges = [
+                RELATIONS[r.relation].loss(bounds[self.names.index(r.subject)], bounds[self.names.index(r.object)])
+                for r in self.request.relations
+            ]
+            terms["relation"] = torch.stack(hinges).sum()
+            if self.settings.relation_reward_weight:
+                terms["scene"] = self._look_at_scene(mesh, stacked)
+        return terms
+
+    def _look_at_object(self, index: int, surface: Surface, progress: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures of one object, the pull of prior and VLM on them, and the prior's loss."""
+        s, device = self.settings, surface.vertices.device
+        prompt = self.request.slots[index].prompt
+        cameras = object_views(s.views, self.generator, device)
+        lighting = sample_lighting(cameras, torch.zeros(3, device=device), self.generator)
+        px = self.models.prior.image_px
+        pictures = render(self.scene.slot_mesh(index, surface), self.scene.colour, cameras, lighting, px, px).rgb
+        negative = self.request.negative_prompt or s.negative_prompt
+        text = self._text(view_prompts(prompt, cameras, self.models.prior)), self._text([negative] * s.views)
+        prior = prior_pull(self.models.prior, pictures, text, cameras, s, progress, self.generator)
+        self.pull_norms[index], pull = prior.gradient.norm(), prior.gradient
+        weight = s.object_reward_weight * after(s.reward_from, progress)
+        if weight:
+            asked = questions.about_object(prompt)
+            reward = reward_pull(self.models.vlm, pictures[:2], asked)
+            name = self.names[index]
+            self.rewards |= {f"{name}: {q}": r for q, r in zip(asked, reward.value.tolist(), strict=True)}
+            doubt = torch.sigmoid(-reward.value).max()
+            pull = torch.cat([pull[:2] + balanced(reward.gradient, self.pull_norms[index], weight * doubt), pull[2:]])
+        return pictures, pull, prior.value
+
+    def _look_at_scene(self, mesh: Mesh, bounds: Bounds) -> Tensor:
+        """The VLM's pull on pictures of the whole scene, as a loss whose gradient is that pull."""
+        low, high = bounds.low.detach().amin(0), bounds.high.detach().amax(0)
+        cameras = scene_views(low, high, self.generator)
+        lighting = sample_lighting(cameras, (low + high) / 2, self.generator)
+        px = self.models.prior.image_px
+        pictures = render(mesh, self.scene.colour, cameras, lighting, px, px).rgb
+        asked = [
+            questions.about_relation(self.prompts[r.subject], r.relation, self.prompts[r.object])
+            for r in self.request.relations
+        ]
+        reward = reward_pull(self.models.vlm, pictures, asked)
+        self.rewards |= dict(zip(asked, reward.value.tolist(), strict=True))
+        doubt = torch.sigmoid(-reward.value).max()
+        reference = torch.stack([norm for _, norm in sorted(self.pull_norms.items())]).mean()
+        pull = balanced(reward.gradient, reference, self.settings.relation_reward_weight * doubt)
+        return (pictures * pull).sum()
+
+    def _penetration(self, points: list[Tensor], bounds: Bounds) -> Tensor:
+        sizes = (bounds.high - bounds.low).detach().mean(-1)
+        sdfs = [lambda p, i=i: self.scene.sdf_at(i, p) for i in range(len(self.names))]
+        return total_penetration_loss(points, sdfs, sizes)
+
+    def _text(self, prompts: list[str]) -> Tensor:
+        key = tuple(prompts)
+        if key not in self._texts:
+            self._texts[key] = self.models.prior.encode_text(prompts)
+        return self._texts[key]
