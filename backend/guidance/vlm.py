@@ -1,6 +1,6 @@
 """The vision-language model as a differentiable reward: how much rather Yes than No, for questions about pictures.
 
-VLM3D (arXiv 2509.15772): r = z_yes - z_no at the answer's position; the model is frozen, the gradient flows to the pixels.
+VLM3D (arXiv 2509.15772): r = z_yes - z_no at the answer's position; the model is frozen, the gradient is the pixels'.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Classroom:
             row = (list(self.prefix), [IGNORED] * before, [0.0] * before, [False] * before)
             for lesson in lessons:
                 for column, values in zip(row, self._segment(lesson), strict=True):
-                    column.extend(values)  # type: ignore[arg-type]
+                    column.extend(values)  # type: ignore[attr-defined]
             rows.append(row)
         return Batch(*(torch.tensor(column, device=self.device) for column in zip(*rows, strict=True)))
 

@@ -55,7 +55,10 @@ class Eyes(nn.Module):
 
 
 class Grounding(nn.Module):
-    """Reads the hidden states of noun and colour words: is the thing there, and where are its boxes in the views."""
+    """Reads the hidden states of a question's words before the answer is due.
+
+    Nouns and colours: is the thing there, and where are its boxes in the views. "whole": is the object whole.
+    """
 
     LAYERS = (2, 3)  # hidden states read, counted in layers done; later layers can still use what is found
 
@@ -63,6 +66,10 @@ class Grounding(nn.Module):
         super().__init__()
         self.found = nn.ModuleList(nn.Linear(width, 1) for _ in self.LAYERS)
         self.box = nn.ModuleList(nn.Linear(width, 4 * VIEWS) for _ in self.LAYERS)
+        self.whole = nn.ModuleList(nn.Linear(width, 1) for _ in self.LAYERS)
+        self.whole_id = tokenizer.convert_tokens_to_ids("whole")
+        self.noun_of: Tensor
+        self.colour_of: Tensor
         self.register_buffer("noun_of", _table(tokenizer, NOUN_NAMES), persistent=False)
         self.register_buffer("colour_of", _table(tokenizer, COLOUR_NAMES), persistent=False)
 
@@ -83,11 +90,16 @@ class Grounding(nn.Module):
         boxes = boxes.permute(0, 2, 1, 3).flatten(2)  # (B, K, 4 V)
         target = boxes.gather(1, match.int().argmax(-1)[..., None].expand(-1, -1, boxes.shape[-1]))
         loss = boxes.new_zeros(())
-        for layer, found, box in zip(self.LAYERS, self.found, self.box, strict=True):
+        fault = scenes.facts.fault
+        says_whole = asked & (ids == self.whole_id)
+        for layer, found, box, whole in zip(self.LAYERS, self.found, self.box, self.whole, strict=True):
             loss = loss + F.binary_cross_entropy_with_logits(found(hidden[layer][words])[:, 0], there[words].float())
             seen = words & there
             if seen.any():
                 loss = loss + 5 * (box(hidden[layer][seen]) - target[seen]).abs().mean()
+            if fault is not None and says_whole.any():
+                intact = torch.from_numpy(fault[rows] == 0).to(device)[:, None].expand_as(ids)[says_whole]
+                loss = loss + F.binary_cross_entropy_with_logits(whole(hidden[layer][says_whole])[:, 0], intact.float())
         return loss
 
 
