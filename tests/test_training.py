@@ -41,6 +41,16 @@ def test_a_state_saved_late_in_the_schedule_can_be_read_again(data, tmp_path) ->
     assert type(learning_rate(500, 1000, 1e-3)) is float  # NumPy's own would make the state unreadable
 
 
+def test_vlm_training_can_begin_with_a_trained_model(data, tmp_path) -> None:
+    singles, pairs = (load_scenes([data], kind) for kind in ("singles", "pairs"))
+    schedule = train_vlm.Schedule(eyes_steps=0, steps=1, batch=2, questions=2)
+    train_vlm.train(singles, pairs, tmp_path / "one", schedule, CPU, 0, 1e9)
+    still = schedule._replace(lr=1e-12)
+    train_vlm.train(singles, pairs, tmp_path / "two", still, CPU, 5, 1e9, start_from=tmp_path / "one" / "model")
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+
+
 def test_prior_training_learns_and_saves_a_pipeline(data, tmp_path) -> None:
     pictures = train_prior.load_pictures([data])
     target = train_prior.to_pixels(pictures.images[:8], CPU)
@@ -49,10 +59,12 @@ def test_prior_training_learns_and_saves_a_pipeline(data, tmp_path) -> None:
         with torch.no_grad():
             return (vae.decode(vae.encode(target).latent_dist.mean).sample - target).abs().mean().item()
 
-    untrained = train_prior.train_vae(pictures, tmp_path / "untrained", 0, 4, 1e-2, CPU, 0)
-    vae = train_prior.train_vae(pictures, tmp_path / "vae", 60, 4, 1e-2, CPU, 0)
+    untrained = train_prior.train_vae(pictures, tmp_path / "untrained", train_prior.Stage(0, 4, 1e-2), CPU, 0)
+    vae = train_prior.train_vae(pictures, tmp_path / "vae", train_prior.Stage(110, 4, 8e-3), CPU, 0)
     assert error(vae) < 0.85 * error(untrained)
-    train_prior.train_denoiser(pictures, vae, tmp_path / "denoiser", tmp_path / "model", 2, 8, 1e-3, CPU, 0)
+    train_prior.train_denoiser(
+        pictures, vae, tmp_path / "denoiser", tmp_path / "model", train_prior.Stage(2, 8, 1e-3), CPU, 0
+    )
     prior = load_prior(tmp_path / "model", CPU)
     latents = prior.encode(torch.from_numpy(pictures.images[:24]).float() / 255)
     assert 0.5 < latents.std().item() < 2.0  # the scaling factor makes it about one

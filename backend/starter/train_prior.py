@@ -17,6 +17,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..guidance.diffusion import DiffusionPrior, load_prior
 from .checkpoint import learning_rate, log_line, resume, save_state, set_rate
 from .dataset import COLOUR_NAMES, FAULT_NAMES, NOUN_NAMES
 from .faults import NO_NOUN
@@ -63,20 +64,38 @@ def caption(noun: int, colour: int, fault: int) -> str:
     return f"a broken {COLOUR_NAMES[colour]} {name}" if fault else phrase(COLOUR_NAMES[colour], name)
 
 
+class Stage(NamedTuple):
+    """How one of the two trainings is run."""
+
+    steps: int
+    batch: int  # pictures a step
+    lr: float  # peak learning rate
+
+
 def train_vae(
-    pictures: Pictures, work: Path, steps: int, batch: int, lr: float, device: torch.device, seed: int
+    pictures: Pictures,
+    work: Path,
+    stage: Stage,
+    device: torch.device,
+    seed: int,
+    start_from: DiffusionPrior | None = None,
 ) -> AutoencoderKL:
-    """The trained autoencoder; its scaling_factor makes latents of unit variance."""
+    """The trained autoencoder; its scaling_factor makes latents of unit variance.
+
+    start_from: a trained model whose weights a new training begins with.
+    """
     torch.manual_seed(seed)
     vae = build_vae().to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.0)
+    if start_from:
+        vae.load_state_dict(start_from.vae.state_dict())
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=stage.lr, betas=(0.9, 0.99), weight_decay=0.0)
     start = resume(work, device, vae, optimizer)
     saved = shown = time.time()
     total = 0.0
-    for step in range(start, steps):
-        set_rate(optimizer, learning_rate(step, steps, lr))
+    for step in range(start, stage.steps):
+        set_rate(optimizer, learning_rate(step, stage.steps, stage.lr))
         rng = np.random.default_rng([seed, 1, step])
-        target = to_pixels(pictures.images[rng.integers(len(pictures.images), size=batch)], device)
+        target = to_pixels(pictures.images[rng.integers(len(pictures.images), size=stage.batch)], device)
         posterior = vae.encode(target).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(step)).to(device)
         output = vae.decode(posterior.mean + posterior.std * noise).sample
@@ -92,7 +111,7 @@ def train_vae(
         if (step + 1) % 50 == 0:
             log_line(work, {"step": step + 1, "mean_abs_error": total / 50, "s_per_step": (time.time() - shown) / 50})
             total, shown = 0.0, time.time()
-        if time.time() - saved > 120 or step + 1 == steps:
+        if time.time() - saved > 120 or step + 1 == stage.steps:
             save_state(work, {"modules": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1})
             saved = time.time()
     vae.eval()
@@ -109,11 +128,10 @@ def train_denoiser(
     vae: AutoencoderKL,
     work: Path,
     out: Path,
-    steps: int,
-    batch: int,
-    lr: float,
+    stage: Stage,
     device: torch.device,
     seed: int,
+    start_from: DiffusionPrior | None = None,
 ) -> None:
     """Train denoiser and text encoder on v-prediction; `out` gets the averaged weights with every save."""
     torch.manual_seed(seed)
@@ -123,9 +141,12 @@ def train_denoiser(
     modules = nn.ModuleDict(
         {"unet": build_unet().to(memory_format=torch.channels_last), "text": build_text_encoder()}
     ).to(device)
+    if start_from:
+        modules["unet"].load_state_dict(start_from.unet.state_dict())
+        modules["text"].load_state_dict(start_from.text_encoder.state_dict())
     average = copy.deepcopy(modules).requires_grad_(False)
     both = nn.ModuleList([modules, average])
-    optimizer = torch.optim.AdamW(modules.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(modules.parameters(), lr=stage.lr, betas=(0.9, 0.99), weight_decay=0.01)
     start = resume(work, device, both, optimizer)
     ids = torch.tensor(caption_tokenizer(CAPTION_TOKENS)(pictures.captions, padding="max_length")["input_ids"])
     blank = torch.tensor(caption_tokenizer(CAPTION_TOKENS)("", padding="max_length")["input_ids"])
@@ -134,9 +155,9 @@ def train_denoiser(
     whole, broken = np.nonzero(~pictures.broken)[0], np.nonzero(pictures.broken)[0]
     saved = shown = time.time()
     total = 0.0
-    for step in range(start, steps):
-        set_rate(optimizer, learning_rate(step, steps, lr))
-        rng = np.random.default_rng([seed, 2, step])
+    for step in range(start, stage.steps):
+        set_rate(optimizer, learning_rate(step, stage.steps, stage.lr))
+        rng, batch = np.random.default_rng([seed, 2, step]), stage.batch
         some = rng.choice(broken, size=int(batch * BROKEN_SHARE))
         rows = torch.from_numpy(np.concatenate([some, rng.choice(whole, size=batch - len(some))]))
         text = torch.where(torch.from_numpy(rng.random(batch) < NO_CAPTION)[:, None], blank, ids[rows]).to(device)
@@ -158,7 +179,7 @@ def train_denoiser(
         if (step + 1) % 50 == 0:
             log_line(work, {"step": step + 1, "v_loss": total / 50, "s_per_step": (time.time() - shown) / 50})
             total, shown = 0.0, time.time()
-        if time.time() - saved > 180 or step + 1 == steps:
+        if time.time() - saved > 180 or step + 1 == stage.steps:
             save_state(work, {"modules": both.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1})
             save_prior(out, vae, average["unet"], average["text"])
             saved = time.time()
@@ -201,11 +222,17 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--start-from", type=Path, metavar="MODEL", help="weights to begin with, instead of random ones"
+    )
     a = parser.parse_args()
     device = torch.device(a.device)
+    given = load_prior(a.start_from, device) if a.start_from else None
     pictures = load_pictures(a.data)
-    vae = train_vae(pictures, a.work / "vae", a.vae_steps, a.vae_batch, a.vae_lr, device, a.seed)
-    train_denoiser(pictures, vae, a.work / "denoiser", a.work / "model", a.steps, a.batch, a.lr, device, a.seed)
+    vae = train_vae(pictures, a.work / "vae", Stage(a.vae_steps, a.vae_batch, a.vae_lr), device, a.seed, given)
+    train_denoiser(
+        pictures, vae, a.work / "denoiser", a.work / "model", Stage(a.steps, a.batch, a.lr), device, a.seed, given
+    )
 
 
 if __name__ == "__main__":

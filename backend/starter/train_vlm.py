@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from ..guidance.preprocess import Preprocessing, to_patches
+from ..guidance.vlm import load_vlm
 from .checkpoint import learning_rate, log_line, resume, save_state, set_rate
 from .classroom import IGNORED, Classroom
 from .dataset import PIXELS
@@ -57,14 +58,17 @@ def train(
     seed: int,
     save_every_s: float,
     stop_at: int | None = None,
+    start_from: Path | None = None,
 ) -> None:
     """Train both stages; `work` holds the state to go on from and, after each save, the model in `work/model`.
 
-    stop_at: step after which to save and return early.
+    stop_at: step after which to save and return early. start_from: a trained model whose weights a new training takes.
     """
     torch.manual_seed(seed)
     classroom = Classroom(schedule.questions, device)
     pupil = Pupil(classroom.tokenizer).to(device)
+    if start_from:
+        pupil.network.load_state_dict(load_vlm(start_from, device).network.state_dict())
     optimizer = torch.optim.AdamW(pupil.parameters(), lr=schedule.lr, betas=(0.9, 0.98), weight_decay=0.01)
     start = resume(work, device, pupil, optimizer)
     total, saved, shown, sums = schedule.eyes_steps + schedule.steps, time.time(), time.time(), np.zeros(3)
@@ -157,10 +161,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--save-every", type=float, default=120.0, help="seconds between two saves")
+    parser.add_argument(
+        "--start-from", type=Path, metavar="MODEL", help="weights to begin with, instead of random ones"
+    )
     a = parser.parse_args()
     schedule = Schedule(eyes_steps=a.eyes_steps, steps=a.steps, batch=a.batch, lr=a.lr)
     singles, pairs = load_scenes(a.data, "singles"), load_scenes(a.data, "pairs")
-    train(singles, pairs, a.work, schedule, torch.device(a.device), a.seed, a.save_every)
+    train(singles, pairs, a.work, schedule, torch.device(a.device), a.seed, a.save_every, start_from=a.start_from)
 
 
 if __name__ == "__main__":
