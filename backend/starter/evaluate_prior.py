@@ -21,8 +21,8 @@ from ..guidance.vlm import load_vlm
 from ..render.cameras import orbit, pose_vectors
 from .shapes import COLOURS, NOUNS, phrase
 
-NEGATIVE = "a broken thing"
-GUIDANCE_SCALE = 4.0
+NEGATIVE = ""
+GUIDANCE_SCALE = 1.0
 
 
 @torch.no_grad()
