@@ -214,6 +214,16 @@ def test_signed_distance_is_zero_on_a_surface_with_moved_corners() -> None:
     assert scene.sdf_at(0, world).abs().mean() < 0.075 / 24
 
 
+def test_an_object_learns_to_turn_round_but_not_to_lean() -> None:
+    scene = disturb(make(slot(size=(1.0, 0.6, 0.8))))
+    placement = scene.slots[0].placement
+    points = torch.rand(50, 3, generator=torch.Generator().manual_seed(3)) + placement.position().detach()
+    scene.sdf_at(0, points).sum().backward()
+    assert placement.turn.grad is not None
+    assert placement.turn.grad[:2].tolist() == [0.0, 0.0]
+    assert placement.turn.grad[2] != 0.0
+
+
 def test_signed_distance_gradients_match_finite_differences() -> None:
     scene = disturb(make(slot(size=(1.0, 0.6, 0.8), rotation_deg=(0.0, 30.0, 0.0)))).double()
     generator = torch.Generator().manual_seed(3)
@@ -228,6 +238,8 @@ def test_signed_distance_gradients_match_finite_differences() -> None:
     step = 1e-6
     for value, gradient in zip(wanted, gradients, strict=True):
         direction = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+        if value is model.placement.turn:
+            direction[:2] = 0.0  # leaning is not learnt: see the next test
         with torch.no_grad():
             value += step * direction
             higher = total()

@@ -25,6 +25,9 @@ class Placement(nn.Module):
         super().__init__()
         self.translation = nn.Parameter(torch.zeros(3, device=device), requires_grad=not slot.lock_position)
         self.turn = nn.Parameter(torch.zeros(3, device=device), requires_grad=not slot.lock_rotation)
+        if self.turn.requires_grad:  # an object may turn round, but what stands upright does not learn to lean
+            upright = torch.tensor([0.0, 0.0, 1.0], device=device)
+            self.turn.register_hook(lambda gradient: gradient * upright.to(gradient.dtype))
         self.log_scale = nn.Parameter(torch.zeros((), device=device), requires_grad=not slot.lock_size)
         self.register_buffer("centre", torch.tensor(slot.centre, device=device), persistent=False)
         self.register_buffer("size", torch.tensor(slot.size, device=device), persistent=False)
