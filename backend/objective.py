@@ -46,8 +46,8 @@ class Objective:
 
     def of_object(self, index: int, surface: Surface, progress: float) -> tuple[Terms, Tensor]:
         """The terms of one object, and its pictures (B, H, W, 3)."""
-        pictures, pull, prior = self._look_at_object(index, surface, progress)
         mesh, shape = self.scene.slot_mesh(index, surface), self.scene.slots[index].shape
+        pictures, pull, prior = self._look_at_object(index, mesh, progress)
         field = shape.field()
         terms = {
             "prior": prior,  # its gradient is in the pull
@@ -84,14 +84,14 @@ class Objective:
                 terms["scene"] = self._look_at_scene(mesh, stacked)
         return terms
 
-    def _look_at_object(self, index: int, surface: Surface, progress: float) -> tuple[Tensor, Tensor, Tensor]:
+    def _look_at_object(self, index: int, mesh: Mesh, progress: float) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures of one object, the pull of prior and VLM on them, and the prior's loss."""
-        s, device = self.settings, surface.vertices.device
+        s, device = self.settings, mesh.vertices.device
         prompt = self.request.slots[index].prompt
         cameras = object_views(s.views, self.generator, device)
         lighting = sample_lighting(cameras, torch.zeros(3, device=device), self.generator)
         px = self.models.prior.image_px
-        pictures = render(self.scene.slot_mesh(index, surface), self.scene.colour, cameras, lighting, px, px).rgb
+        pictures = render(mesh, self.scene.colour, cameras, lighting, px, px).rgb
         negative = self.request.negative_prompt or s.negative_prompt
         text = self._text(view_prompts(prompt, cameras, self.models.prior)), self._text([negative] * s.views)
         prior = prior_pull(self.models.prior, pictures, text, cameras, s, progress, self.generator)
@@ -99,11 +99,9 @@ class Objective:
         weight = s.object_reward_weight * after(s.reward_from, progress)
         if weight:
             asked = questions.about_object(prompt)
-            reward = reward_pull(self.models.vlm, pictures[:2], asked)
-            name = self.names[index]
-            self.rewards |= {f"{name}: {q}": r for q, r in zip(asked, reward.value.tolist(), strict=True)}
-            doubt = torch.sigmoid(-reward.value).max()
-            pull = torch.cat([pull[:2] + balanced(reward.gradient, self.pull_norms[index], weight * doubt), pull[2:]])
+            told = [f"{self.names[index]}: {question}" for question in asked]
+            reward = self._ask(pictures[:2], asked, told, self.pull_norms[index], weight)
+            pull = torch.cat([pull[:2] + reward, pull[2:]])
         return pictures, pull, prior.value
 
     def _look_at_scene(self, mesh: Mesh, bounds: Bounds) -> Tensor:
@@ -117,12 +115,19 @@ class Objective:
             questions.about_relation(self.prompts[r.subject], r.relation, self.prompts[r.object])
             for r in self.request.relations
         ]
-        reward = reward_pull(self.models.vlm, pictures, asked)
-        self.rewards |= dict(zip(asked, reward.value.tolist(), strict=True))
-        doubt = torch.sigmoid(-reward.value).max()
         reference = torch.stack([norm for _, norm in sorted(self.pull_norms.items())]).mean()
-        pull = balanced(reward.gradient, reference, self.settings.relation_reward_weight * doubt)
+        pull = self._ask(pictures, asked, asked, reference, self.settings.relation_reward_weight)
         return (pictures * pull).sum()
+
+    def _ask(self, pictures: Tensor, asked: list[str], told: list[str], reference: Tensor, weight: float) -> Tensor:
+        """The VLM's pull on the pictures, in lengths of the reference, the smaller the surer it is of every Yes.
+
+        told: the names under which the questions' rewards are reported.
+        """
+        reward = reward_pull(self.models.vlm, pictures, asked)
+        self.rewards |= dict(zip(told, reward.value.tolist(), strict=True))
+        doubt = torch.sigmoid(-reward.value).max()
+        return balanced(reward.gradient, reference, weight * doubt)
 
     def _penetration(self, points: list[Tensor], bounds: Bounds) -> Tensor:
         sizes = (bounds.high - bounds.low).detach().mean(-1)

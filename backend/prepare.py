@@ -19,7 +19,8 @@ def prepare(request: SceneRequest) -> tuple[SceneRequest, list[str]]:
         parsed = parse(request.prompt)
         slots, relations = parsed.slots, parsed.relations
         warnings = [f"not understood, and left in the description: {words}" for words in parsed.not_understood]
-    check_consistent(relations)
+    else:
+        check_consistent(relations)  # parse does so itself
     slots = lay_out(slots, relations)
     prepared = request.model_copy(update={"slots": slots, "relations": relations})
     check_request(prepared)
