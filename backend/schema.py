@@ -12,6 +12,7 @@ MAX_SLOTS = 16
 SHORTEST_EDGE_M, LONGEST_M = 1e-4, 1e5  # what single precision still tells apart in one scene
 MOST_ELONGATED = 1000.0  # longest edge of a box over its shortest
 RelationName = Literal["on top of", "under", "left of", "right of", "in front of", "behind", "next to"]
+SlotKind = Literal["generate", "start", "context"]
 Vector3 = tuple[float, float, float]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -27,6 +28,7 @@ class Slot(_Strict):
 
     name: Annotated[str, Field(min_length=1, max_length=63)]  # unique in the request
     prompt: Annotated[str, Field(min_length=1, max_length=1000)]  # what stands in the box
+    kind: SlotKind = "generate"  # start: begin with the user's mesh; context: the user's mesh, kept as it is
     centre: Vector3 = (0.0, 0.0, 0.5)  # of the box; metres, Blender's axes (Z up, front at -Y)
     rotation_deg: Vector3 = (0.0, 0.0, 0.0)  # Euler XYZ, degrees, as Blender applies it: R = Rz Ry Rx
     size: Vector3 = (1.0, 1.0, 1.0)  # edge lengths of the box along its own axes, metres

@@ -52,3 +52,9 @@ def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set every group's learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = lr
+
+
+def take_over(module: nn.Module, trained: nn.Module) -> None:
+    """Copy the trained weights of the same name and shape; what has another shape keeps its fresh start."""
+    own, given = module.state_dict(), trained.state_dict()
+    module.load_state_dict({**own, **{k: v for k, v in given.items() if k in own and v.shape == own[k].shape}})

@@ -27,6 +27,7 @@ class Batch(NamedTuple):
     labels: Tensor  # (B, L) int64, the token that follows where it belongs to an answer, else IGNORED
     weights: Tensor  # (B, L), sums to each lesson's weight over its answer
     asked: Tensor  # (B, L) bool, the token belongs to a question
+    sure: Tensor  # (B, L), probability of the label; the rest is that of the other of Yes and No
 
 
 class Classroom:
@@ -37,6 +38,7 @@ class Classroom:
         prefix, self.suffix = message_parts(self.tokenizer, [CELLS * CELLS] * VIEWS)
         image_id = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
         self.prefix = tokens(self.tokenizer, prefix)
+        self.yes_id, self.no_id = self.tokenizer.convert_tokens_to_ids(["Yes", "No"])
         layout = pack(self.prefix, [(CELLS, CELLS)] * VIEWS, image_id, [[0] * SEGMENT] * questions)
         self.positions = layout.positions[:, None].to(device)
         self.mask = attention_mask(layout.segment, torch.float32).to(device)
@@ -46,16 +48,16 @@ class Classroom:
     def batch(self, scenes: list[list[Lesson]]) -> Batch:
         """The lessons of each scene as tokens."""
         before = len(self.prefix)
-        rows: list[tuple[list[int], list[int], list[float], list[bool]]] = []
+        rows: list[tuple[list, ...]] = []
         for lessons in scenes:
-            row = (list(self.prefix), [IGNORED] * before, [0.0] * before, [False] * before)
+            row = (list(self.prefix), [IGNORED] * before, [0.0] * before, [False] * before, [1.0] * before)
             for lesson in lessons:
                 for column, values in zip(row, self._segment(lesson), strict=True):
-                    column.extend(values)  # type: ignore[attr-defined]
+                    column.extend(values)
             rows.append(row)
         return Batch(*(torch.tensor(column, device=self.device) for column in zip(*rows, strict=True)))
 
-    def _segment(self, lesson: Lesson) -> tuple[list[int], list[int], list[float], list[bool]]:
+    def _segment(self, lesson: Lesson) -> tuple[list, ...]:
         question, answer = self._tokens(lesson.question + self.suffix), self._tokens(lesson.answer)
         end, filler = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
         padding = SEGMENT - len(question) - len(answer) - 1
@@ -67,6 +69,7 @@ class Classroom:
             [IGNORED] * (len(question) - 1) + [*answer, end] + [IGNORED] * (padding + 1),
             [0.0] * (len(question) - 1) + each + [0.0] * (padding + 1),
             [True] * len(question) + [False] * (len(answer) + 1 + padding),
+            [1.0] * (len(question) - 1) + [lesson.sure] + [1.0] * (len(answer) + padding),
         )
 
     def _tokens(self, text: str) -> list[int]:

@@ -27,7 +27,7 @@ def _smooth_noise(points: np.ndarray, rng: np.random.Generator, frequency: float
 
 def bumpy(parts: list[Part], rng: np.random.Generator) -> list[Part]:
     """The surface covered with bumps and dents."""
-    amount, frequency = rng.uniform(0.04, 0.1), rng.uniform(6.0, 14.0)
+    amount, frequency = rng.uniform(0.06, 0.12), rng.uniform(6.0, 14.0)
     result = []
     for part in parts:
         mesh = _finely(part.mesh)
@@ -51,13 +51,16 @@ def torn(parts: list[Part], rng: np.random.Generator) -> list[Part]:
 
 
 def with_floaters(parts: list[Part], rng: np.random.Generator) -> list[Part]:
-    """Loose lumps in the air around the object."""
+    """Loose lumps in the air around the object, each outside its bounds."""
     low, high = _bounds(parts)
+    longest = (high - low).max()
     lumps = []
     for _ in range(rng.integers(3, 9)):
         lump = trimesh.creation.icosphere(1, 1.0)
-        lump.apply_scale(rng.uniform(0.03, 0.11, 3) * (high - low).max())
-        lump.apply_translation(rng.uniform(low - 0.1, high + 0.1))
+        lump.apply_scale(rng.uniform(0.04, 0.11, 3) * longest)
+        where, axis, beyond = rng.uniform(low, high), rng.integers(3), rng.uniform(0.08, 0.2) * longest
+        where[axis] = low[axis] - beyond if rng.random() < 0.5 else high[axis] + beyond
+        lump.apply_translation(where)
         lumps.append(Part(lump))
     return parts + lumps
 
@@ -68,7 +71,7 @@ def fallen_apart(parts: list[Part], rng: np.random.Generator) -> list[Part]:
     axis = int(rng.integers(3))
     cut = low[axis] + (high - low)[axis] * rng.uniform(0.35, 0.65)
     apart = rng.uniform(-0.08, 0.08, 3) * (high - low).max()
-    apart[axis] = rng.uniform(0.06, 0.15) * (high - low).max()
+    apart[axis] = rng.uniform(0.1, 0.2) * (high - low).max()
     result = []
     for part in parts:
         fine = _finely(part.mesh)

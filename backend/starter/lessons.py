@@ -16,6 +16,7 @@ from .shapes import phrase
 
 DIRECTIONS = [name for name in RELATION_NAMES if name != "next to"]
 UNCLEAR = 0.12  # a relation that does not hold but whose loss is below this is not asked about
+SUREST, HALFWAY = 3.0, 0.15  # log-odds of a relation that holds, and the loss at which Yes and No are equally right
 
 
 class Lesson(NamedTuple):
@@ -24,6 +25,7 @@ class Lesson(NamedTuple):
     question: str
     answer: str
     topic: str  # what an evaluation reports it under
+    sure: float = 1.0  # probability of the answer; the rest belongs to the other of Yes and No
 
 
 class Facts(NamedTuple):
@@ -33,7 +35,7 @@ class Facts(NamedTuple):
     colour: np.ndarray  # (N, K)
     fault: np.ndarray | None  # (N,) singles only
     holds: np.ndarray | None  # (N, 2, R) bool, pairs only: [:, 0] first to second object, [:, 1] second to first
-    unclear: np.ndarray | None  # (N, 2, R) bool
+    loss: np.ndarray | None  # (N, 2, R) what is missing until a relation holds
 
 
 def facts_of(scenes: dict[str, np.ndarray]) -> Facts:
@@ -44,7 +46,7 @@ def facts_of(scenes: dict[str, np.ndarray]) -> Facts:
     rules = list(RELATIONS.values())
     holds = np.stack([np.stack([r.check(*p).numpy() for r in rules], -1) for p in ((a, b), (b, a))], 1)
     loss = np.stack([np.stack([r.loss(*p).numpy() for r in rules], -1) for p in ((a, b), (b, a))], 1)
-    return Facts(scenes["noun"], scenes["colour"], None, holds, ~holds & (loss < UNCLEAR))
+    return Facts(scenes["noun"], scenes["colour"], None, holds, loss)
 
 
 def lessons_of_single(facts: Facts, row: int, yes_no: float, count: int, rng: np.random.Generator) -> list[Lesson]:
@@ -146,21 +148,32 @@ def _study_pair(facts: Facts, row: int, rng: np.random.Generator) -> Lesson | No
 
 
 def _relation(facts: Facts, row: int, rng: np.random.Generator) -> Lesson | None:
-    assert facts.holds is not None and facts.unclear is not None
+    assert facts.holds is not None and facts.loss is not None
     first = int(rng.integers(2))
-    holds = facts.holds[row, first]
+    holds, loss = facts.holds[row, first], facts.loss[row, first]
     want = rng.random() < 0.5
-    choices = np.nonzero(holds if want else ~holds & ~facts.unclear[row, first])[0]
+    choices = np.nonzero(holds if want else ~holds & (loss >= UNCLEAR))[0]
     if not len(choices) or (not want and not holds.any() and rng.random() < 0.5):
         return None  # scenes in which nothing holds would make No the better guess
     if not want and holds.any() and rng.random() < 0.4:  # the most tempting wrong one: the other way round
         flipped = facts.holds[row, 1 - first] & ~holds
         choices = np.nonzero(flipped)[0] if flipped.any() else choices
-    relation = RELATION_NAMES[choices[rng.integers(len(choices))]]
+    which = choices[rng.integers(len(choices))]
+    relation, sure = RELATION_NAMES[which], sureness(float(loss[which]))
     subject, object = _things(facts, row, first)
     if facts.noun[row, 0] != facts.noun[row, 1] and rng.random() < 0.25:  # the nouns are enough
         subject, object = (NOUN_NAMES[facts.noun[row, i]] for i in (first, 1 - first))
-    return Lesson(questions.about_relation(subject, relation, object), _yes(want), "relation")
+    return Lesson(
+        questions.about_relation(subject, relation, object), _yes(want), "relation", sure if want else 1.0 - sure
+    )
+
+
+def sureness(loss: float) -> float:
+    """Probability of Yes that is taught for a relation whose loss is given.
+
+    It falls with distance without ever becoming flat: a reward that says No everywhere alike could move nothing.
+    """
+    return float(1.0 / (1.0 + np.exp(-SUREST * (HALFWAY - loss) / (HALFWAY + loss))))
 
 
 def _colour_of(facts: Facts, row: int, rng: np.random.Generator) -> Lesson | None:

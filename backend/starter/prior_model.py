@@ -13,17 +13,18 @@ from .vocabulary import caption_tokenizer
 
 CAPTION_TOKENS = 10
 LATENT_PX = PIXELS // 4
+LATENT_CHANNELS = 8
 TEXT_WIDTH = 64
 
 
 def build_vae() -> AutoencoderKL:
-    """An autoencoder from 64 px to 16 x 16 x 4, freshly initialised."""
+    """An autoencoder from 64 px to 16 x 16 x 8, freshly initialised."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
         block_out_channels=(16, 32, 32),
         layers_per_block=1,
-        latent_channels=4,
+        latent_channels=LATENT_CHANNELS,
         norm_num_groups=8,
         sample_size=PIXELS,
     )
@@ -33,8 +34,8 @@ def build_unet() -> UNet2DConditionModel:
     """A denoiser of latents that takes text, and a camera pose where Stable Diffusion's class label would go."""
     return UNet2DConditionModel(
         sample_size=LATENT_PX,
-        in_channels=4,
-        out_channels=4,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         block_out_channels=(64, 128),

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..guidance.diffusion import DiffusionPrior, load_prior
-from .checkpoint import learning_rate, log_line, resume, save_state, set_rate
+from .checkpoint import learning_rate, log_line, resume, save_state, set_rate, take_over
 from .dataset import COLOUR_NAMES, FAULT_NAMES, NOUN_NAMES
 from .faults import NO_NOUN
 from .prior_model import CAPTION_TOKENS, build_scheduler, build_text_encoder, build_unet, build_vae, save_prior
 from .shapes import phrase
 from .vocabulary import caption_tokenizer
 
-BROKEN_SHARE = 0.15  # of the pictures the denoiser sees; their captions say broken, so a negative prompt can name it
+BROKEN_SHARE = 0.08  # of the pictures the denoiser sees; their captions say broken, so a negative prompt can name it
 NO_CAPTION = 0.1  # share of captions left out, for classifier-free guidance (arXiv 2207.12598)
 KL_WEIGHT = 1e-5  # pull of the latents towards a unit Gaussian
 EMA = 0.999  # of the denoiser's averaged weights
@@ -87,7 +87,7 @@ def train_vae(
     torch.manual_seed(seed)
     vae = build_vae().to(device).to(memory_format=torch.channels_last)
     if start_from:
-        vae.load_state_dict(start_from.vae.state_dict())
+        take_over(vae, start_from.vae)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=stage.lr, betas=(0.9, 0.99), weight_decay=0.0)
     start = resume(work, device, vae, optimizer)
     saved = shown = time.time()
@@ -142,8 +142,8 @@ def train_denoiser(
         {"unet": build_unet().to(memory_format=torch.channels_last), "text": build_text_encoder()}
     ).to(device)
     if start_from:
-        modules["unet"].load_state_dict(start_from.unet.state_dict())
-        modules["text"].load_state_dict(start_from.text_encoder.state_dict())
+        take_over(modules["unet"], start_from.unet)
+        take_over(modules["text"], start_from.text_encoder)
     average = copy.deepcopy(modules).requires_grad_(False)
     both = nn.ModuleList([modules, average])
     optimizer = torch.optim.AdamW(modules.parameters(), lr=stage.lr, betas=(0.9, 0.99), weight_decay=0.01)
@@ -194,7 +194,7 @@ def follow(average: nn.Module, modules: nn.Module, decay: float) -> None:
 
 @torch.no_grad()
 def encode_all(vae: AutoencoderKL, images: np.ndarray, device: torch.device) -> Tensor:
-    """Mean latents of all pictures, unscaled, on the CPU: (N, 4, h, w)."""
+    """Mean latents of all pictures, unscaled, on the CPU: (N, c, h, w)."""
     return torch.cat(
         [
             vae.encode(to_pixels(part, device)).latent_dist.mean.cpu()

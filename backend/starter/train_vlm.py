@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..guidance.preprocess import Preprocessing, to_patches
 from ..guidance.vlm import load_vlm
-from .checkpoint import learning_rate, log_line, resume, save_state, set_rate
+from .checkpoint import learning_rate, log_line, resume, save_state, set_rate, take_over
 from .classroom import IGNORED, Classroom
 from .dataset import PIXELS
 from .heads import Eyes, Grounding
@@ -68,7 +68,7 @@ def train(
     classroom = Classroom(schedule.questions, device)
     pupil = Pupil(classroom.tokenizer).to(device)
     if start_from:
-        pupil.network.load_state_dict(load_vlm(start_from, device).network.state_dict())
+        take_over(pupil.network, load_vlm(start_from, device).network)
     optimizer = torch.optim.AdamW(pupil.parameters(), lr=schedule.lr, betas=(0.9, 0.98), weight_decay=0.01)
     start = resume(work, device, pupil, optimizer)
     total, saved, shown, sums = schedule.eyes_steps + schedule.steps, time.time(), time.time(), np.zeros(3)
@@ -142,9 +142,10 @@ class Pupil(nn.Module):
         )
         grounding = self.grounding.loss(output.hidden_states, batch.ids, batch.asked, scenes, rows, chosen)
         wanted = batch.labels != IGNORED
-        each = F.cross_entropy(
-            network.lm_head(output.last_hidden_state[wanted]), batch.labels[wanted], reduction="none"
-        )
+        logits, label, sure = network.lm_head(output.last_hidden_state[wanted]), batch.labels[wanted], batch.sure[wanted]
+        other = torch.where(label == classroom.yes_id, classroom.no_id, classroom.yes_id)
+        each = sure * F.cross_entropy(logits, label, reduction="none")
+        each = each + (1 - sure) * F.cross_entropy(logits, other, reduction="none")
         weights = batch.weights[wanted]
         return Losses(eyes, grounding, (each * weights).sum() / weights.sum())
 
