@@ -1,4 +1,4 @@
-"""The one error that the add-on shows: what is wrong, where, what to do, and which button does it. Never imports bpy."""
+"""The one error that the add-on shows: what, where, what to do, and the button that does it. Never imports bpy."""
 
 MENDS = ("", "install", "start", "restart", "log", "settings")
 
@@ -7,8 +7,8 @@ class BackendError(Exception):
     """Something between the add-on and its backend went wrong in a way the user can mend.
 
     what: the fault, a sentence without a final period. where: the place (address, file, `slots[2].prompt`), or "".
-    remedy: what the user can do, or "". mend: the button that does it: "install" (make the environment), "start", "restart"
-    (the backend), "log" (open the log), "settings" (open the preferences), or "" where no button helps.
+    remedy: what the user can do, or "". mend: the button that does it: "install" (make the environment), "start",
+    "restart" (the backend), "log" (open the log), "settings" (open the preferences), or "" where no button helps.
     """
 
     def __init__(self, what: str, where: str = "", remedy: str = "", mend: str = "") -> None:
