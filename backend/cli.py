@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="go on from a run's checkpoint, as it was")
     generate.add_argument("--preset", help=f"{', '.join(sorted(PRESETS))} (default: starter)")
     generate.add_argument("--seed", type=int, help="random seed (default: 0)")
-    generate.add_argument("--steps", type=int, help="optimisation steps (default: the preset's)")
+    generate.add_argument("--steps", type=int, help="optimisation steps for each object (default: the preset's)")
     generate.add_argument(
         "--out", type=Path, help=f"folder for the result (default: {OUT}, or the folder of the checkpoint)"
     )

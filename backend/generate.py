@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ class Step(NamedTuple):
     rewards: dict[str, float]  # log-odds of Yes, by question; the last time each was asked
     seconds_left: float
     pictures: Tensor  # (B, H, W, 3) sRGB in [0, 1], the object's views of this step
+    save: Callable[[Path], None]  # writes a checkpoint of the run as it stands after this step; raises OutputError
 
 
 OnStep = Callable[[Step], None]
@@ -70,20 +72,30 @@ def generate(
         resume.restore_generator(generator)
         loop.objective.pull_norms = resume.pull_norms(device)
     first, started = resume.step if resume else 0, time.monotonic()
-    saved, refine_at = started, round(settings.refine_at * settings.steps)
-    for step in range(first, settings.steps):
+    steps = settings.steps * len(request.slots)
+    saved, refine_at = started, round(settings.refine_at * steps)
+    told = request.model_dump_json()
+    for step in range(first, steps):
         if step == refine_at and settings.final_resolution > settings.resolution:
             scene.refine(settings.final_resolution)
             optimizer = make_optimizer(scene, settings)
-        scene.show_detail(between(*settings.colour_from, step / settings.steps))
-        losses, pictures = loop.step(step, optimizer)
+        scene.show_detail(between(*settings.colour_from, step / steps))
+        losses, pictures = loop.step(step, step / steps, optimizer)
         now = time.monotonic()
-        left = (now - started) / (step + 1 - first) * (settings.steps - step - 1)
+        left = (now - started) / (step + 1 - first) * (steps - step - 1)
+        save = partial(
+            save_checkpoint,
+            scene=scene,
+            optimizer=optimizer,
+            generator=generator,
+            pull_norms=loop.objective.pull_norms,
+            step=step + 1,
+            request=told,
+        )
         if now - saved > settings.checkpoint_every_s:
-            told, norms = request.model_dump_json(), loop.objective.pull_norms
-            save_checkpoint(checkpoint_path, scene, optimizer, generator, norms, step + 1, told)
+            save(checkpoint_path)
             saved = now
-        on_step(Step(step + 1, settings.steps, losses, dict(loop.objective.rewards), left, pictures))
+        on_step(Step(step + 1, steps, losses, dict(loop.objective.rewards), left, pictures, save))
     scene.show_detail(1.0)
     return Outcome(scene, loop.objective.rewards, time.monotonic() - started)
 
@@ -92,6 +104,14 @@ def make_optimizer(scene: Scene, settings: Settings) -> torch.optim.Adam:
     """Adam over everything that is free to change."""
     groups = scene.parameter_groups(settings.lr_geometry, settings.lr_colour, settings.lr_placement)
     return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-12)
+
+
+def whose_turn(step: int, count: int) -> int:
+    """The object a step looks at: each once in `count` steps, every such round begun by the next one.
+
+    So no object is always the one whose step also looks at the whole scene.
+    """
+    return (step + step // count) % count
 
 
 class _Loop:
@@ -105,9 +125,9 @@ class _Loop:
         self.names = [slot.name for slot in request.slots]
         self.reviver = Reviver(self.names)
 
-    def step(self, step: int, optimizer: torch.optim.Optimizer) -> tuple[dict[str, float], Tensor]:
+    def step(self, step: int, progress: float, optimizer: torch.optim.Optimizer) -> tuple[dict[str, float], Tensor]:
         """One update of all parameters. Returns the unweighted losses by name, and the object's pictures."""
-        progress, index = step / self.settings.steps, step % len(self.names)
+        index = whose_turn(step, len(self.names))
         surfaces = self.reviver.surfaces(self.scene, optimizer)
         terms, pictures = self.objective.of_object(index, surfaces[index], progress)
         if len(self.names) > 1 and step % self.settings.scene_every == 0:

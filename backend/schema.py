@@ -81,7 +81,7 @@ class Settings(_Strict):
     prior: str  # diffusion model: a folder in diffusers layout, or "starter" for the bundled one
     vlm: str  # vision-language model: a folder in transformers layout, or "starter"
     negative_prompt: str  # used where the request has none
-    steps: Annotated[int, Field(ge=1, le=100000)]  # optimisation steps, one object each, in turn
+    steps: Annotated[int, Field(ge=1, le=100000)]  # optimisation steps for each object
     views: Annotated[int, Field(ge=1, le=16)]  # views of the object a step
     resolution: Annotated[int, Field(ge=8, le=256)]  # cubes along a box's longest edge at first
     final_resolution: Annotated[

@@ -9,7 +9,7 @@ import torch
 
 from backend.checkpoint import Checkpoint
 from backend.errors import OptimisationError
-from backend.generate import Outcome, Step, _Loop, generate, make_optimizer
+from backend.generate import Outcome, Step, _Loop, generate, make_optimizer, whose_turn
 from backend.guidance import questions
 from backend.guidance.models import Models, load_models
 from backend.presets import settings_for
@@ -19,7 +19,7 @@ from backend.schema import SceneRequest, Settings, read_request
 from tests.small_models import write_small_models
 
 CPU = torch.device("cpu")
-STEPS, REFINE = 5, 3
+STEPS, TOTAL, REFINE = 3, 6, 3  # for each object, in all, and in all until the grids are refined
 CUBE = {"name": "cube", "prompt": "a red cube", "centre": [1.2, 0, 0.5]}
 BALL = {"name": "ball", "prompt": "a blue sphere", "centre": [0, 0, 0.5]}
 LEFT = {"subject": "cube", "relation": "left of", "object": "ball"}  # false as they are placed
@@ -27,7 +27,7 @@ PAIR = {"slots": [CUBE, BALL], "relations": [LEFT], "seed": 3}
 ALONE = {"slots": [CUBE], "seed": 3}
 SMALL = {
     "steps": STEPS,
-    "refine_at": REFINE / STEPS,
+    "refine_at": REFINE / TOTAL,
     "views": 2,
     "resolution": 8,
     "final_resolution": 10,
@@ -80,8 +80,8 @@ def whole_run(models, tmp_path_factory) -> tuple[Outcome, list[Step]]:
 
 def test_every_step_is_told_once_and_in_order(whole_run) -> None:
     told = whole_run[1]
-    assert [step.step for step in told] == [1, 2, 3, 4, 5]
-    assert {step.steps for step in told} == {STEPS}
+    assert [step.step for step in told] == [1, 2, 3, 4, 5, 6]
+    assert {step.steps for step in told} == {TOTAL}
     assert all(step.pictures.shape == (2, 64, 64, 3) and not step.pictures.requires_grad for step in told)
 
 
@@ -130,7 +130,7 @@ def test_a_resumed_run_ends_where_an_undisturbed_one_does(models, whole_run, tmp
     assert checkpoint.step == stop_at
     told: list[Step] = []
     resumed = go(models, tmp_path, on_step=told.append, resume=checkpoint)
-    assert [step.step for step in told] == list(range(stop_at + 1, STEPS + 1))
+    assert [step.step for step in told] == list(range(stop_at + 1, TOTAL + 1))
     expected = whole_run[0].scene.state_dict()
     found = resumed.scene.state_dict()
     assert expected.keys() == found.keys()
@@ -163,10 +163,10 @@ def test_a_vanished_surface_is_brought_back_without_its_momentum(models) -> None
     loop, optimizer = make_loop(models)
     shape = loop.scene.slots[0].shape
     for step in range(2):
-        loop.step(step, optimizer)
+        loop.step(step, 0.0, optimizer)
     with torch.no_grad():
         shape.sdf.fill_(1.0)
-    loop.step(2, optimizer)
+    loop.step(2, 0.0, optimizer)
     assert loop.reviver.count == 1
     assert optimizer.state[shape.sdf]["step"] == 1  # the moments are those of the one step since
     assert optimizer.state[loop.scene.slots[0].appearance.levels[0]]["step"] == 3
@@ -203,7 +203,7 @@ def test_a_gradient_that_is_not_finite_is_named_and_changes_nothing(models, part
     parameter.register_hook(lambda gradient: gradient * torch.nan)
     before = {name: value.clone() for name, value in loop.scene.state_dict().items()}
     with pytest.raises(OptimisationError, match=rf"cube: the gradient of the {group['name']} is not finite at step 0"):
-        loop.step(0, optimizer)
+        loop.step(0, 0.0, optimizer)
     assert all(torch.equal(before[name], value) for name, value in loop.scene.state_dict().items())
 
 
@@ -229,3 +229,9 @@ def test_another_seed_gives_another_object_and_the_same_one_the_same(models, tmp
     one, two, other = (go(models, tmp_path, {**ALONE, "seed": seed}, steps=2).scene.state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["slots.0.shape.sdf"], other["slots.0.shape.sdf"])
+
+
+def test_objects_take_turns_and_none_always_begins_a_round() -> None:
+    order = [whose_turn(step, 3) for step in range(9)]
+    assert [sorted(order[i : i + 3]) for i in (0, 3, 6)] == [[0, 1, 2]] * 3
+    assert {order[0], order[3], order[6]} == {0, 1, 2}

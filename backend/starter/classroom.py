@@ -69,7 +69,7 @@ class Classroom:
             [IGNORED] * (len(question) - 1) + [*answer, end] + [IGNORED] * (padding + 1),
             [0.0] * (len(question) - 1) + each + [0.0] * (padding + 1),
             [True] * len(question) + [False] * (len(answer) + 1 + padding),
-            [1.0] * (len(question) - 1) + [lesson.sure] + [1.0] * (len(answer) + padding),
+            [1.0] * (len(question) - 1) + [lesson.sure] + [1.0] * (len(answer) + 1 + padding),
         )
 
     def _tokens(self, text: str) -> list[int]:

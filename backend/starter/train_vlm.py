@@ -43,9 +43,9 @@ class Schedule(NamedTuple):
 def draw(
     singles: Scenes, pairs: Scenes, step: int, seed: int, batch: int
 ) -> tuple[Scenes, np.ndarray, np.random.Generator]:
-    """The kind of scenes of a step (a third singles), its rows, and the generator for the rest of the step."""
+    """The kind of scenes of a step (every other time singles), its rows, and the generator for the rest of the step."""
     rng = np.random.default_rng([seed, step])
-    scenes = singles if step % 3 == 0 else pairs
+    scenes = singles if step % 2 == 0 else pairs
     return scenes, rng.integers(len(scenes.images), size=batch), rng
 
 
