@@ -110,9 +110,15 @@ def save_body(
     return path
 
 
-def _write_pieces(handle: int, response, target, path, on_progress) -> None:
+def _write_pieces(
+    handle: int,
+    response: http.client.HTTPResponse,
+    target: Target,
+    path: Path,
+    on_progress: Callable[[int, int | None], None] | None,
+) -> None:
     total, done = response.length, 0
-    file = open(handle, "wb", buffering=0)  # noqa: SIM115 - closing can fail too, and is a disk error then
+    file = open(handle, "wb")  # noqa: SIM115 - closing can fail too, and is a disk error then
     try:
         for piece in _pieces(response, target, MOST_FILE_BYTES):
             with _disk_errors(path):
@@ -121,6 +127,7 @@ def _write_pieces(handle: int, response, target, path, on_progress) -> None:
             if on_progress:
                 on_progress(done, total)
         with _disk_errors(path):
+            file.flush()
             os.fsync(file.fileno())
     finally:
         with _disk_errors(path):

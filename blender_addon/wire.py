@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from .messages import BackendError, Cancelled
@@ -70,7 +70,7 @@ class _Receiver(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         limit = time.monotonic() + self.silence_s
         if self.deadline is not None:
             limit = min(limit, self.deadline)
@@ -86,7 +86,7 @@ class _Receiver(io.RawIOBase):
 
 
 class _Socket:
-    """As much of a socket as http.client uses; only exchange() closes it, because the answer outlives the connection."""
+    """As much of a socket as http.client uses; exchange() closes it, because the answer outlives the connection."""
 
     def __init__(self, receiver: _Receiver) -> None:
         self.receiver = receiver

@@ -1,0 +1,140 @@
+"""Other programs, on Linux, macOS and Windows alike: start, look at, end. Standard library only; never imports bpy."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+WINDOWS = sys.platform == "win32"
+CREATE_NO_WINDOW = 0x08000000
+CREATE_NEW_PROCESS_GROUP = 0x00000200
+QUERY_LIMITED_INFORMATION = 0x1000
+SYNCHRONIZE = 0x00100000
+WAIT_TIMEOUT = 0x102
+LOOK_S = 10.0  # for the system's own tools, which answer at once
+
+
+def launch(command: list[str], cwd: Path, stdout: int | IO[bytes], stderr: int | IO[bytes]) -> subprocess.Popen:
+    """The program, running without a window, in a process group of its own: Ctrl-C in a terminal is not for it."""
+    flags = CREATE_NO_WINDOW | CREATE_NEW_PROCESS_GROUP if WINDOWS else 0
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        env=clean_environment(),
+        creationflags=flags,
+        start_new_session=not WINDOWS,
+    )
+
+
+def clean_environment() -> dict[str, str]:
+    """Our environment without what would make another Python load Blender's or the user's packages."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(("PYTHON", "VIRTUAL_ENV"))}
+    return {**kept, "PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def end_tree(process: subprocess.Popen, wait_s: float = 5.0) -> None:
+    """Nothing; the program and its children have ended, killed where they had to be."""
+    if process.poll() is not None:
+        return  # its number may belong to another program by now
+    if WINDOWS:
+        kill(process.pid)
+    else:
+        _signal_group(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(wait_s)
+        _signal_group(process.pid, signal.SIGKILL)  # children that outlived it too
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(wait_s)
+
+
+def kill(pid: int) -> None:
+    """Nothing; the process, which need not be our child, and its children were told to end at once."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        if WINDOWS:
+            look(["taskkill", "/T", "/F", "/PID", str(pid)])
+        elif os.getpgid(pid) == pid:
+            os.killpg(pid, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)
+
+
+def is_running(pid: int) -> bool:
+    """True while a process has this id. (On Windows os.kill(pid, 0) would end it.)"""
+    if pid <= 0:
+        return False
+    if WINDOWS:
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined]
+        kernel.OpenProcess.restype = ctypes.c_void_p
+        handle = kernel.OpenProcess(QUERY_LIMITED_INFORMATION | SYNCHRONIZE, False, pid)
+        if not handle:
+            return ctypes.get_last_error() == 5  # type: ignore[attr-defined] # access denied: it is there
+        running = kernel.WaitForSingleObject(ctypes.c_void_p(handle), 0) == WAIT_TIMEOUT
+        kernel.CloseHandle(ctypes.c_void_p(handle))
+        return running
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return not _has_ended(pid)
+
+
+def wait_for_end(pid: int, wait_s: float) -> bool:
+    """True when the process has ended within wait_s."""
+    limit = time.monotonic() + wait_s
+    while is_running(pid):
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def command_line(pid: int) -> str:
+    """The command that the process was started with, "" where the system does not tell."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        if Path("/proc/self/cmdline").exists():
+            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        if WINDOWS:
+            query = f"(Get-CimInstance Win32_Process -Filter 'ProcessId={pid}').CommandLine"
+            return look(["powershell", "-NoProfile", "-Command", query])
+        return look(["ps", "-p", str(pid), "-o", "command="])
+    return ""
+
+
+def look(command: list[str], timeout_s: float = LOOK_S) -> str:
+    """What a short program prints. Raises OSError, SubprocessError (also for a bad exit status)."""
+    flags = CREATE_NO_WINDOW if WINDOWS else 0
+    result = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=timeout_s,
+        check=True,
+        env=clean_environment(),
+        creationflags=flags,
+    )
+    return result.stdout.decode(errors="replace").strip()
+
+
+def _signal_group(group: int, number: int) -> None:
+    with contextlib.suppress(OSError):
+        os.killpg(group, number)
+
+
+def _has_ended(pid: int) -> bool:
+    """True for a process that has ended and waits for its parent to notice; where the system tells."""
+    try:
+        if sys.platform == "linux":
+            return Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()[0] == b"Z"
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except (OSError, IndexError):  # ChildProcessError: not ours, so its own parent looks after it
+        return False

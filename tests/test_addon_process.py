@@ -1,0 +1,354 @@
+"""blender_addon/backend_process.py with real processes: a small service that keeps to the contract, or breaks it."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from .addon_modules import addon_module
+
+process = addon_module("backend_process")
+copy = addon_module("backend_copy")
+processes = addon_module("processes")
+Cancelled = addon_module("messages").Cancelled
+
+# As much of the service as start and stop need: ready line, service.json, token, health, jobs, shutdown.
+SERVICE = """
+import argparse, http.server, json, os, pathlib, sys, threading, time
+from . import __version__
+from . import behaviour
+options = argparse.ArgumentParser()
+options.add_argument("command")
+options.add_argument("--data", type=pathlib.Path)
+options.add_argument("--device")
+options.add_argument("--port", type=int)
+options.add_argument("--parent-pid", type=int)
+options = options.parse_args()
+behaviour.before_ready(options)
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def answer(self, what):
+        data = json.dumps(what).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+    def do_GET(self):
+        token_ok = self.headers.get("Authorization") == "Bearer secret"
+        if self.path == "/v1/health":
+            self.answer({"version": __version__, "api": 1, "state": "ready", "device": "cpu", "token_ok": token_ok})
+        else:
+            self.answer({"jobs": [{"id": "a", "state": behaviour.JOB}], "next": None})
+    def do_POST(self):
+        self.answer({})
+        threading.Thread(target=server.shutdown).start()
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
+told = {"address": f"http://127.0.0.1:{server.server_port}", "pid": os.getpid(), "version": __version__}
+told["data"] = str(options.data)
+(options.data / "token").write_text("secret")
+(options.data / "service.json").write_text(json.dumps(told))
+print("a line that is not JSON", flush=True)
+print(json.dumps(told), flush=True)
+print("listening", file=sys.stderr, flush=True)
+server.serve_forever()
+(options.data / "service.json").unlink()
+"""
+
+
+def make_source(folder, version="0.1.0", before_ready="pass", job="done"):
+    """A folder with a stand-in backend of that version."""
+    package = folder / "backend"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(f'__version__ = "{version}"\n')
+    (package / "__main__.py").write_text(SERVICE)
+    body = textwrap.indent(textwrap.dedent(before_ready), "    ")
+    (package / "behaviour.py").write_text(f"JOB = {job!r}\ndef before_ready(options):\n{body}\n")
+    (folder / "requirements").mkdir()
+    (folder / "requirements" / "cpu.txt").write_text("torch==2.13.0\n")
+    return folder
+
+
+@pytest.fixture
+def make(tmp_path):
+    """make(version=...) -> Backend; all on one data folder, ended after the test."""
+    made = []
+
+    def backend(**keywords):
+        source = make_source(tmp_path / f"extension {len(made)}", **keywords)
+        made.append(process.Backend(Path(sys.executable), source, tmp_path / "data", tmp_path / "home", "cpu"))
+        return made[-1]
+
+    yield backend
+    for one in made:
+        one.stop()
+
+
+def error_of(call, *arguments):
+    with pytest.raises(process.BackendError) as caught:
+        call(*arguments)
+    return caught.value
+
+
+def service_file(backend):
+    return json.loads((backend.data / "service.json").read_text())
+
+
+def write_service_file(backend, **told):
+    backend.data.mkdir(parents=True, exist_ok=True)
+    (backend.data / "service.json").write_text(json.dumps(told))
+
+
+def dead_pid():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def test_start_gives_address_and_token_and_stop_ends_it(make):
+    backend = make()
+    assert not backend.alive()
+    address, token = backend.start(20)
+    assert (address, token) == (service_file(backend)["address"], "secret")
+    assert backend.alive() and "listening" in backend.log_path.read_text()
+    pid = service_file(backend)["pid"]
+    backend.stop()
+    assert not backend.alive() and not processes.is_running(pid)
+    assert not (backend.data / "service.json").exists()  # it ended by itself
+
+
+def test_the_backend_runs_outside_the_extension_folder(make):
+    backend = make()
+    backend.start(20)
+    copies = list((backend.home / "backends").iterdir())
+    assert [re.sub(r"-[0-9a-f]{8}$", "", one.name) for one in copies] == ["0.1.0"]
+    assert (
+        os.readlink(f"/proc/{service_file(backend)['pid']}/cwd") == str(copies[0]) if sys.platform == "linux" else True
+    )
+    assert not list(backend.source.rglob("__pycache__"))
+
+
+def test_a_second_start_adopts_the_first(make):
+    first, second = make(), make()
+    address = first.start(20)
+    assert second.start(20) == address and second.adopt() == address
+    assert second.alive()
+    second.stop()
+    assert not first.alive()
+
+
+def test_nothing_is_adopted_where_nothing_runs(make):
+    assert make().adopt() is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"address": 3, "pid": 1}', '{"address": "http://x", "pid": true}']
+)
+def test_a_service_file_that_is_garbage_is_ignored(make, text):
+    backend = make()
+    backend.data.mkdir(parents=True)
+    (backend.data / "service.json").write_text(text)
+    assert backend.adopt() is None
+
+
+def test_a_stale_service_file_is_replaced(make):
+    backend = make()
+    write_service_file(backend, address=f"http://127.0.0.1:{free_port()}", pid=dead_pid(), version="0.1.0")
+    assert backend.adopt() is None
+    assert backend.start(20)[0] == service_file(backend)["address"]
+
+
+def test_a_stale_service_file_whose_pid_went_to_another_program_harms_nobody(make):
+    backend = make()
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as stranger:
+        write_service_file(backend, address=f"http://127.0.0.1:{free_port()}", pid=stranger.pid, version="0.1.0")
+        assert backend.adopt() is None
+        backend.start(20)
+        backend.stop()
+        write_service_file(backend, address=f"http://127.0.0.1:{free_port()}", pid=stranger.pid, version="0.1.0")
+        backend.stop()
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_a_service_file_never_sends_the_token_elsewhere(make):
+    backend = make()
+    write_service_file(backend, address="http://192.0.2.1:80", pid=os.getpid(), version="0.1.0")
+    (backend.data / "token").write_text("secret")
+    start = time.monotonic()
+    assert backend.adopt() is None and time.monotonic() - start < 1
+
+
+def test_an_idle_backend_of_another_version_is_replaced(make):
+    old, new = make(version="0.0.9"), make()
+    old.start(20)
+    pid = service_file(old)["pid"]
+    assert new.adopt() is None
+    new.start(20)
+    assert service_file(new)["version"] == "0.1.0" and not processes.is_running(pid)
+
+
+def test_a_backend_of_another_version_at_work_is_not_replaced_without_being_asked(make):
+    old, new = make(version="0.0.9", job="running"), make()
+    old.start(20)
+    error = error_of(new.start, 20)
+    assert error.mend == "restart" and "0.0.9" in error.what and old.alive()
+    new.restart(20)
+    assert service_file(new)["version"] == "0.1.0" and not old.alive()
+
+
+def test_a_backend_whose_token_is_another_is_replaced_on_restart(make):
+    first, second = make(job="running"), make()
+    first.start(20)
+    (first.data / "token").write_text("other")
+    assert second.adopt() is None
+    second.restart(20)
+    assert not first.alive() and second.alive()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGSTOP")
+def test_a_backend_that_hangs_is_named_and_restart_ends_it(make, monkeypatch):
+    monkeypatch.setattr(process, "HEALTH_S", 0.5)
+    first, second = make(), make()
+    first.start(20)
+    os.kill(service_file(first)["pid"], signal.SIGSTOP)
+    error = error_of(second.start, 20)
+    assert error.mend == "restart" and "does not answer" in error.what
+    second.restart(20)
+    assert second.alive() and not first.alive()
+
+
+def test_a_killed_backend_is_not_alive_and_starts_again(make):
+    backend = make()
+    backend.start(20)
+    processes.kill(service_file(backend)["pid"])
+    assert processes.wait_for_end(service_file(backend)["pid"], 5)
+    assert not backend.alive() and backend.adopt() is None
+    backend.start(20)
+    assert backend.alive()
+
+
+def test_a_missing_python_offers_to_install(make):
+    backend = make()
+    backend.python = backend.home / "no python"
+    assert error_of(backend.start, 20).mend == "install"
+
+
+def test_a_missing_package_offers_to_install(make):
+    error = error_of(make(before_ready="import no_such_package").start, 20)
+    assert error.mend == "install" and "no_such_package" in error.what
+
+
+def test_a_backend_that_ends_at_once_shows_its_last_words_and_the_log(make):
+    backend = make(before_ready="raise RuntimeError('out of luck')")
+    error = error_of(backend.start, 20)
+    assert error.mend == "log" and "out of luck" in error.what and error.where == str(backend.log_path)
+
+
+def test_a_taken_port_is_said_in_the_backends_words(make):
+    backend = make(before_ready="import sys; sys.exit('error: --port: port 80 is taken. Choose another')")
+    assert "port 80 is taken. Choose another" in error_of(backend.start, 20).what
+
+
+def test_a_backend_that_never_becomes_ready_is_ended(make):
+    backend = make(before_ready="print('pid', __import__('os').getpid(), flush=True); __import__('time').sleep(60)")
+    error = error_of(backend.start, 1.5)
+    assert "not ready after" in error.what and error.mend == "log"
+    pid = int((backend.home / "backend.out").read_text().split()[1])
+    assert processes.wait_for_end(pid, 5)
+
+
+def test_a_start_can_be_cancelled(make):
+    backend, cancel = make(before_ready="__import__('time').sleep(60)"), threading.Event()
+    threading.Timer(0.5, cancel.set).start()
+    start = time.monotonic()
+    with pytest.raises(Cancelled):
+        backend.start(30, cancel)
+    assert time.monotonic() - start < 5 and not backend.alive()
+
+
+def test_a_new_version_is_copied_while_the_old_one_runs(make):
+    old, new = make(version="0.0.9"), make()
+    old.start(20)
+    for file in sorted(old.source.rglob("*"), reverse=True):  # what Blender does when it replaces the extension
+        file.rmdir() if file.is_dir() else file.unlink()
+    assert old.alive()
+    new.start(20)
+    assert new.alive()
+
+
+def test_an_extension_without_its_backend_says_so(make):
+    backend = make()
+    (backend.source / "backend" / "__init__.py").unlink()
+    assert "without its backend" in error_of(backend.start, 5).what
+
+
+def test_a_copy_is_whole_or_not_there(tmp_path, monkeypatch):
+    source = make_source(tmp_path / "source")
+
+    def fail(*arguments, **keywords):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(copy.shutil, "copy2", fail)
+    monkeypatch.setattr(copy.shutil.copytree, "__defaults__", (False, None, fail, False, False))
+    assert "No space left" in error_of(copy.unpacked, source, tmp_path / "home").what
+    assert list((tmp_path / "home" / "backends").iterdir()) == []
+
+
+def test_two_starts_at_once_copy_without_harm(tmp_path):
+    source, got = make_source(tmp_path / "source"), []
+    threads = [threading.Thread(target=lambda: got.append(copy.unpacked(source, tmp_path / "home"))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(got) == 6 and len(set(got)) == 1
+    assert [one.name for one in (tmp_path / "home" / "backends").iterdir()] == [got[0].name]
+
+
+def test_a_changed_backend_of_the_same_version_is_copied_anew(tmp_path):
+    source = make_source(tmp_path / "source")
+    first = copy.unpacked(source, tmp_path / "home")
+    (source / "backend" / "new.py").write_text("")
+    assert copy.unpacked(source, tmp_path / "home") != first
+
+
+def test_copies_that_were_not_used_for_long_are_removed(tmp_path):
+    source = make_source(tmp_path / "source")
+    first = copy.unpacked(source, tmp_path / "home")
+    (source / "backend" / "new.py").write_text("")
+    second = copy.unpacked(source, tmp_path / "home")
+    os.utime(first, (0, 0))
+    copy.remove_unused(tmp_path / "home", second)
+    assert not first.exists() and second.exists()
+
+
+def test_the_backends_environment_has_nothing_of_blenders(monkeypatch):
+    for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV"):
+        monkeypatch.setenv(name, "/blender")
+    assert "/blender" not in processes.clean_environment().values()
+
+
+def test_children_end_with_their_tree(tmp_path):
+    code = "import subprocess, sys, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
+    with (tmp_path / "out").open("wb") as out:
+        parent = processes.launch([sys.executable, "-c", code], tmp_path, out, out)
+    while not (tmp_path / "out").read_bytes().endswith(b"\n"):
+        time.sleep(0.02)
+    child = int((tmp_path / "out").read_text())
+    processes.end_tree(parent)
+    assert parent.poll() is not None and processes.wait_for_end(child, 5)
