@@ -17,6 +17,7 @@ from .guidance.models import Models
 from .objective import Objective
 from .revival import Reviver
 from .scene.slots import Scene
+from .scene.user_mesh import Given
 from .schedules import between, linear
 from .schema import SceneRequest, Settings
 
@@ -54,15 +55,17 @@ def generate(
     on_step: OnStep,
     checkpoint_path: Path,
     resume: Checkpoint | None = None,
+    given: Given | None = None,
 ) -> Outcome:
     """The request's scene, optimised.
 
     `request` has slots and laid-out boxes (see arrange.layout). Checkpoints go to `checkpoint_path` as the settings
-    say; `resume` goes on from one. An exception from `on_step` ends the run; the last checkpoint stays.
+    say; `resume` goes on from one, else `given` has what slots of the kinds start and context need. An exception from
+    `on_step` ends the run; the last checkpoint stays.
     Raises OptimisationError when a loss is not finite or an object keeps vanishing.
     """
     generator = torch.Generator().manual_seed(request.seed)
-    scene = Scene(request.slots, settings.resolution, device, generator)
+    scene = Scene(request.slots, settings.resolution, device, generator, given=given)
     loop = _Loop(request, settings, models, scene, generator)
     if resume:
         resume.restore_scene(scene)
@@ -72,7 +75,7 @@ def generate(
         resume.restore_generator(generator)
         loop.objective.pull_norms = resume.pull_norms(device)
     first, started = resume.step if resume else 0, time.monotonic()
-    steps = settings.steps * len(request.slots)
+    steps = settings.steps * len(scene.free)
     saved, refine_at = started, round(settings.refine_at * steps)
     told = request.model_dump_json()
     for step in range(first, steps):
@@ -127,7 +130,7 @@ class _Loop:
 
     def step(self, step: int, progress: float, optimizer: torch.optim.Optimizer) -> tuple[dict[str, float], Tensor]:
         """One update of all parameters. Returns the unweighted losses by name, and the object's pictures."""
-        index = whose_turn(step, len(self.names))
+        index = self.scene.free[whose_turn(step, len(self.scene.free))]
         surfaces = self.reviver.surfaces(self.scene, optimizer)
         terms, pictures = self.objective.of_object(index, surfaces[index], progress)
         if len(self.names) > 1 and step % self.settings.scene_every == 0:

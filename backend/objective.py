@@ -46,7 +46,7 @@ class Objective:
 
     def of_object(self, index: int, surface: Surface, progress: float) -> tuple[Terms, Tensor]:
         """The terms of one object, and its pictures (B, H, W, 3)."""
-        mesh, shape = self.scene.slot_mesh(index, surface), self.scene.slots[index].shape
+        mesh, shape = self.scene.slot_mesh(index, surface), self.scene.model(index).shape
         pictures, pull, prior = self._look_at_object(index, mesh, progress)
         field = shape.field()
         terms = {
@@ -66,13 +66,13 @@ class Objective:
         mesh = self.scene.scene_mesh(surfaces)
         still = self.scene.scene_mesh([surface._replace(vertices=surface.vertices.detach()) for surface in surfaces])
         points, bounds = [], []
-        for own in still.vertices.split([len(surface.vertices) for surface in surfaces]):
+        for index, own in enumerate(still.vertices.split([len(surface.vertices) for surface in surfaces])):
             bounds.append(bounds_of(own))
-            points.append(own[torch.randint(len(own), (POINTS,), generator=self.generator)])
+            points.append(self.scene.surface_points(index, own, POINTS, self.generator))
         stacked = Bounds(torch.stack([b.low for b in bounds]), torch.stack([b.high for b in bounds]))
         terms = {
             "penetration": self._penetration(points, stacked),
-            "support": support_loss(stacked, self.on.to(stacked.low.device)),
+            "support": support_loss(stacked, self.on.to(stacked.low.device), self.scene.free),
         }
         if self.request.relations:
             hinges = [
@@ -106,7 +106,7 @@ class Objective:
 
     def _look_at_scene(self, mesh: Mesh, bounds: Bounds) -> Tensor:
         """The VLM's pull on pictures of the whole scene, as a loss whose gradient is that pull."""
-        low, high = bounds.low.detach().amin(0), bounds.high.detach().amax(0)
+        low, high = self.scene.in_view(bounds.low.detach(), bounds.high.detach())
         cameras = scene_views(low, high, self.generator)
         lighting = sample_lighting(cameras, (low + high) / 2, self.generator)
         px = self.models.prior.image_px
@@ -132,7 +132,7 @@ class Objective:
     def _penetration(self, points: list[Tensor], bounds: Bounds) -> Tensor:
         sizes = (bounds.high - bounds.low).detach().mean(-1)
         sdfs = [lambda p, i=i: self.scene.sdf_at(i, p) for i in range(len(self.names))]
-        return total_penetration_loss(points, sdfs, sizes)
+        return total_penetration_loss(points, sdfs, sizes, self.scene.free)
 
     def _text(self, prompts: list[str]) -> Tensor:
         key = tuple(prompts)

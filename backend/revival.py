@@ -33,6 +33,6 @@ class Reviver:
                 "the object keeps vanishing", where=self.names[revived[0]], remedy="Lower lr_geometry, or raise views"
             )
         for index in revived:
-            for parameter in scene.slots[index].shape.parameters():
+            for parameter in scene.model(index).shape.parameters():
                 optimizer.state.pop(parameter, None)
         return scene.surfaces(training=True)

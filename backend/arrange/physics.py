@@ -40,18 +40,23 @@ def penetration_loss(points: Tensor, sdf: Distance, size: Tensor | float) -> Ten
     return torch.relu(-sdf(points)).mean() / size
 
 
-def total_penetration_loss(points: Sequence[Tensor], sdfs: Sequence[Distance], sizes: Tensor) -> Tensor:
+def total_penetration_loss(
+    points: Sequence[Tensor], sdfs: Sequence[Distance], sizes: Tensor, free: Sequence[int] | None = None
+) -> Tensor:
     """Sum of penetration_loss over all ordered pairs of bodies whose bounds meet: a scalar.
 
     points: per body (P, 3) on its surface, world, metres. sdfs: per body. sizes: (S,) mean edge of each body, metres.
+    free: bodies that can move, all if not given. Two others are no pair, and in a pair with one only the free body's
+    size counts: a cup in the floor is in it as deep as the cup is high, however large the floor.
     Points inside each body count as well: by surface points alone two equal bodies in one place would not touch, and
     bodies deep in each other would be drawn together.
     """
     total = torch.zeros((), dtype=sizes.dtype, device=sizes.device)
     bounds = [bounds_of(p.detach()) if p.shape[0] else None for p in points]
     for a, b in itertools.permutations(range(len(points)), 2):
-        if _meet(bounds[a], bounds[b]):
-            size = (sizes[a] + sizes[b]).detach() / 2
+        movable = [n for n in (a, b) if free is None or n in free]
+        if movable and _meet(bounds[a], bounds[b]):
+            size = sizes[movable].detach().mean()
             total = total + penetration_loss(_with_inner_points(points[a], sdfs[a]), sdfs[b], size)
     return total
 
@@ -89,14 +94,15 @@ def support_gaps(bounds: Bounds, on: Tensor) -> Tensor:
     return bounds.low[..., 2] - base
 
 
-def support_loss(bounds: Bounds, on: Tensor) -> Tensor:
+def support_loss(bounds: Bounds, on: Tensor, free: Sequence[int] | None = None) -> Tensor:
     """Mean over the bodies of |gap below| plus depth below the ground, over the body's height: (...).
 
-    bounds: (..., S, 3). on: (S, S) bool from standing_on.
+    bounds: (..., S, 3). on: (S, S) bool from standing_on. free: bodies that can fall, all if not given.
     """
     height = (bounds.high - bounds.low)[..., 2].detach().clamp_min(1e-6)
     buried = torch.relu(GROUND_M - bounds.low[..., 2])
-    return ((support_gaps(bounds, on).abs() + buried) / height).mean(-1)
+    falls = (support_gaps(bounds, on).abs() + buried) / height
+    return (falls if free is None else falls[..., list(free)]).mean(-1)
 
 
 def check_relations(bounds: Mapping[str, Bounds], relations: Sequence[Relation]) -> list[tuple[Relation, bool]]:

@@ -26,6 +26,16 @@ def launch(kernel: wp.Kernel, dim: tuple[int, ...], inputs: Sequence[Any], devic
     wp.launch(kernel, dim=dim, inputs=shared, device=wp.device_from_torch(device), stream=stream)
 
 
+def query_mesh(vertices: Tensor, faces: Tensor) -> wp.Mesh:
+    """A mesh whose `id` kernels can query, with winding numbers. vertices: (V, 3) float32. faces: (F, 3) int32.
+
+    Both on a device of `kernel_device`, contiguous; they are shared, so they must not change.
+    """
+    _start()
+    points = wp.from_torch(vertices, dtype=wp.vec3, requires_grad=False)
+    return wp.Mesh(points, wp.from_torch(faces.view(-1)), support_winding_number=True)
+
+
 def _share(tensor: Tensor) -> wp.array:
     # int64 stands for uint64, which torch can store but not compare on every device.
     dtype = wp.uint64 if tensor.dtype == torch.int64 else wp.dtype_from_torch(tensor.dtype)

@@ -7,13 +7,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Start = Literal["ellipsoid", "box"]
+Body = Literal["ellipsoid", "box"]
+Start = Literal["ellipsoid", "box", "given"]  # given: the user's mesh, by distances at the grid's corners
 FILL = 0.82  # share of each edge of the slot's box that the starting body spans
 BISECTIONS = 45  # leave an error of 1e-13 of the bracket
 FLOOR = 1e-6  # least coordinate, in radii: on a symmetry plane the foot's own coordinate would be 0 / 0
 
 
-def starting_distance(start: Start, points: Tensor, edges: Tensor) -> Tensor:
+def starting_distance(start: Body, points: Tensor, edges: Tensor) -> Tensor:
     """Signed distance to the starting body in a box around the origin: (N,), float32, in the unit of `points`.
 
     points: (N, 3). edges: (3,), lengths of the box's edges. Never noise: that fractures the first surfaces.

@@ -27,6 +27,7 @@ class Shape(nn.Module):
     deformation: Tensor  # (G, 3) raw; half a cell times its tanh is how far a corner is moved
     weights: Tensor  # (C, 21) raw weights of FlexiCubes
     last_good: Tensor  # (G,) the sdf that last had a healthy surface
+    given: Tensor  # (G,) the sdf it started from; only where `start` is "given"
     rim: Tensor  # (G,) bool, True at the grid's outermost corners
     cells: Tensor  # (3,) int64, cubes along x, y, z; a tensor, so that a checkpoint carries it
     grid: Grid  # of this resolution
@@ -35,7 +36,10 @@ class Shape(nn.Module):
     def __init__(
         self, size: tuple[float, float, float], resolution: int, device: torch.device, start: Start = "ellipsoid"
     ) -> None:
-        """`resolution` counts cubes along the longest edge of a box of `size`; the others follow in proportion."""
+        """`resolution` counts cubes along the longest edge of a box of `size`; the others follow in proportion.
+
+        With the start "given" there is no body before `begin_with` or a checkpoint.
+        """
         super().__init__()
         self.size, self.start, self.device = size, start, device
         edges = torch.tensor(size, dtype=torch.float64)
@@ -44,6 +48,13 @@ class Shape(nn.Module):
         with torch.no_grad():
             self.sdf.copy_(self._starting_sdf())
             self.last_good.copy_(self.sdf)
+
+    @torch.no_grad()
+    def begin_with(self, sdf: Tensor) -> None:
+        """Begin with the body of these distances (G,), in longest edges, and go back to it when it vanishes."""
+        assert self.start == "given" and sdf.shape == self.sdf.shape, sdf.shape
+        for values in (self.given, self.sdf, self.last_good):
+            values.copy_(sdf)
 
     @property
     def resolution(self) -> Resolution:
@@ -105,11 +116,14 @@ class Shape(nn.Module):
         move = move * ~border(cells, self.device).flatten()[:, None]
         sdf = self._read(self._closed(self.sdf), finer.vertices + move)
         last_good = self._read(self._closed(self.last_good), finer.vertices + move)
+        given = sample(self._volume(self.given), finer.vertices)[:, 0] if self.start == "given" else None
         weights = self.weights.T.view(1, WEIGHTS, *self.resolution)
         weights = nn.functional.interpolate(weights, size=cells, mode="trilinear")
         self._allocate(cells)
         self.sdf.copy_(sdf)
         self.last_good.copy_(last_good)
+        if given is not None:
+            self.given.copy_(given)
         self.deformation.copy_(torch.atanh(move / half_cell))
         self.weights.copy_(weights.view(WEIGHTS, -1).T)
 
@@ -120,6 +134,8 @@ class Shape(nn.Module):
         self.register_buffer("rim", border(cells, self.device).flatten(), persistent=False)
         self.register_buffer("cells", torch.tensor(cells, device=self.device))
         self.register_buffer("last_good", torch.zeros(corners, device=self.device))
+        if self.start == "given":
+            self.register_buffer("given", torch.zeros(corners, device=self.device))
         self.sdf = nn.Parameter(torch.zeros(corners, device=self.device))
         self.deformation = nn.Parameter(torch.zeros(corners, 3, device=self.device))
         self.weights = nn.Parameter(torch.zeros(cubes, WEIGHTS, device=self.device))
@@ -133,6 +149,8 @@ class Shape(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _starting_sdf(self) -> Tensor:
+        if self.start == "given":
+            return self.given.clone()
         return starting_distance(self.start, self.grid.vertices * self.proportions, self.proportions)
 
     def _closed(self, sdf: Tensor) -> Tensor:
