@@ -1,0 +1,56 @@
+"""Diorama: text and boxes in, textured and arranged objects out, generated on your own machine."""
+
+import bpy
+
+from . import (
+    command,
+    jobs,
+    operators,
+    operators_backend,
+    operators_layout,
+    operators_results,
+    overlay,
+    panels,
+    panels_results,
+    preferences,
+    properties,
+)
+
+bl_info = {
+    "name": "Diorama",
+    "author": "The Diorama authors",
+    "version": (0, 1, 0),
+    "blender": (4, 2, 0),
+    "location": "3D View > Sidebar > Diorama",
+    "description": "Generate textured, arranged objects from a prompt and boxes, on your own machine",
+    "category": "Object",
+}
+
+CLASSES = (
+    *properties.GROUPS,
+    preferences.DioramaPreferences,
+    *operators.CLASSES,
+    *operators_layout.CLASSES,
+    *operators_results.CLASSES,
+    *operators_backend.CLASSES,
+    *panels.CLASSES,
+    *panels_results.CLASSES,
+)
+
+
+def register() -> None:
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    properties.attach()
+    jobs.start()
+    overlay.start()
+    command.start()
+
+
+def unregister() -> None:
+    command.stop()
+    overlay.stop()
+    jobs.stop()
+    properties.detach()
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

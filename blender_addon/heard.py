@@ -1,0 +1,165 @@
+"""What the session does with each message of the network thread; all of it on the main thread, and quick."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bpy
+
+from . import mirror
+from .answers import Job
+from .messages import BackendError
+from .parsed import add_parsed
+
+if TYPE_CHECKING:
+    from .jobs import Session
+
+
+def _heard_backend(current: "Session", data: dict[str, str]) -> None:
+    current.backend = data
+    mirror.show_backend(mirror.status(), data)
+    if data["state"] == "ready" and current.fault is not None and current.fault.mend in ("install", "start", "restart"):
+        current.clear_fault()
+
+
+def _heard_presets(current: "Session", presets: list[dict[str, Any]]) -> None:
+    current.presets = [preset for preset in presets if isinstance(preset.get("name"), str)]
+
+
+def _heard_vocabulary(current: "Session", data: tuple[str, dict[str, Any]]) -> None:
+    current.vocabulary[data[0]] = data[1]
+
+
+def _heard_submitted(current: "Session", job: Job) -> None:
+    if current.sender is not None:
+        current.origins[job.id] = current.sender
+        scene = bpy.data.scenes.get(current.sender.scene)
+        if scene is not None:
+            scene.diorama.last_job = job.id
+            mirror.clear_outcomes(scene)
+    current.sender, current.sending = None, False
+    _heard_job(current, job)
+
+
+def _heard_job(current: "Session", job: Job) -> None:
+    current.job = job
+    current.history = [job, *(other for other in current.history if other.id != job.id)]
+    current.history.sort(key=lambda other: other.created, reverse=True)
+    status, scene = mirror.status(), current.scene_of(job)
+    mirror.show_job(status, job)
+    if job.state in ("failed", "interrupted"):
+        current.fault = mirror.job_fault(job)
+    mirror.show_history(status, current.history, current.history_more)
+    if not job.ended or job.id in current.wanted:
+        return
+    if scene is not None:
+        mirror.show_outcomes(scene, job)
+    if job.state == "done" and job.has_result:
+        if scene is not None:
+            current.ask("result", id=job.id)
+        else:
+            status.notice = "A result of another file has arrived: it waits in Results"
+
+
+def _heard_progress(current: "Session", data: tuple[str, Any]) -> None:
+    if current.job is not None and current.job.id == data[0]:
+        current.job = current.job._replace(progress=data[1])
+        mirror.show_progress(mirror.status(), data[1])
+
+
+def _heard_picture(current: "Session", data: tuple[str, Path]) -> None:
+    current.pictures.show(*data)
+
+
+def _heard_result(current: "Session", data: tuple[Job, Path]) -> None:
+    job, path = data
+    asked = job.id in current.wanted
+    current.wanted.discard(job.id)
+    if asked or current.scene_of(job) is not None:
+        current.waiting.append((job, path, asked))
+        if bpy.context.mode != "OBJECT":
+            mirror.status().notice = "A result has arrived: it is imported as soon as you are in object mode"
+
+
+def _heard_history(current: "Session", data: tuple[list[Job], str | None, bool]) -> None:
+    jobs, before, more = data
+    current.history = jobs if before is None else [*current.history, *jobs]
+    current.history_more = more
+    mirror.show_history(mirror.status(), current.history, more)
+    running = next((job for job in jobs if not job.ended), None)
+    if running is not None and not current.busy():  # begun before Blender was closed, or by another Blender
+        current.job = running
+        mirror.show_job(mirror.status(), running)
+        current.ask("follow", id=running.id)
+
+
+def _heard_deleted(current: "Session", id: str) -> None:
+    current.history = [job for job in current.history if job.id != id]
+    mirror.show_history(mirror.status(), current.history, current.history_more)
+
+
+def _heard_parsed(current: "Session", data: dict[str, Any]) -> None:
+    current.parsing = False
+    add_parsed(bpy.context.scene, data, bpy.context.scene.cursor.location)
+    if bpy.context.mode == "OBJECT":
+        bpy.ops.ed.undo_push(message="Diorama: Read From Prompt")
+    mirror.status().warnings = "\n".join(str(line) for line in data.get("warnings", ()))
+
+
+def _heard_files(current: "Session", folder: Path) -> None:
+    bpy.ops.wm.path_open(filepath=str(folder))
+
+
+def _heard_install_line(current: "Session", line: str) -> None:
+    current.install_line = line
+    mirror.status().install_line = line
+
+
+def _heard_installed(current: "Session", _: None) -> None:
+    current.clear_fault()
+    mirror.status().notice = "The backend is installed"
+
+
+def _heard_cancelled(current: "Session", name: str) -> None:
+    if name == "install":
+        _heard_backend(current, {"state": "none"})
+        mirror.status().notice = "The installation was cancelled; it goes on from there when repeated"
+
+
+def _heard_fault(current: "Session", data: tuple[str, BackendError]) -> None:
+    name, error = data
+    if error.mend in ("install", "start", "restart", "settings") or current.backend["state"] in (
+        "starting",
+        "installing",
+    ):
+        _heard_backend(current, {"state": "none"})
+    if name == "vocabulary":
+        current.asked.clear()
+        return  # words are then not checked; nothing the user asked for has failed
+    current.fail(error)
+    current.parsing = current.parsing and name != "parse"
+    if name in ("submit", "resume"):
+        current.sender, current.sending = None, False
+        mirror.show_idle(mirror.status())
+    if name == "result":
+        current.wanted.clear()
+
+
+HANDLERS = {
+    "backend": _heard_backend,
+    "presets": _heard_presets,
+    "vocabulary": _heard_vocabulary,
+    "submitted": _heard_submitted,
+    "job": _heard_job,
+    "progress": _heard_progress,
+    "preview": _heard_picture,
+    "thumbnail": _heard_picture,
+    "result": _heard_result,
+    "history": _heard_history,
+    "deleted": _heard_deleted,
+    "parsed": _heard_parsed,
+    "files": _heard_files,
+    "install_line": _heard_install_line,
+    "installed": _heard_installed,
+    "cancelled": _heard_cancelled,
+    "fault": _heard_fault,
+}

@@ -1,0 +1,213 @@
+"""The session on the main thread: asks the network thread, and a timer turns its messages into properties."""
+
+import contextlib
+import queue
+import time
+import traceback
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import bpy
+from bpy.app.handlers import persistent
+
+from . import mirror, preferences
+from .answers import Job
+from .collect import Collected
+from .heard import HANDLERS
+from .messages import BackendError
+from .network import Network
+from .pictures import Pictures
+from .slots import forget_slots
+
+BUSY_S, IDLE_S = 0.1, 0.5  # between two looks at the messages
+BUDGET_S = 0.005  # for the messages of one look
+CLOSE_S = 5.0  # for the thread to end when the add-on is switched off
+
+
+class Origin(NamedTuple):
+    """Where a job was sent from, as long as this file stays open; undo does not forget it."""
+
+    scene: str
+
+
+class Session:
+    """Everything the add-on holds outside of Blender's data, from register() to unregister()."""
+
+    def __init__(self) -> None:
+        self.network = Network()
+        self.pictures = Pictures()
+        self.backend = {"state": "unknown"}
+        self.fault: BackendError | None = None
+        self.install_line = ""
+        self.parsing = False  # a prompt is being read
+        self.job: Job | None = None  # the run that the Generate panel shows
+        self.sending = False  # a request is on its way
+        self.history: list[Job] = []
+        self.history_more = False
+        self.vocabulary: dict[str, dict[str, Any]] = {}  # by preset
+        self.asked: set[str] = set()  # presets whose vocabulary was asked for
+        self.presets: list[dict[str, Any]] = []
+        self.origins: dict[str, Origin] = {}
+        self.sender: Origin | None = None  # of the job that is being sent
+        self.waiting: list[
+            tuple[Job, Path, bool]
+        ] = []  # results to import once the user's mode allows it, and whether to select
+        self.wanted: set[str] = set()  # jobs whose result the user asked to import
+
+    def ask(self, name: str, **arguments: Any) -> None:
+        """Have the network thread do something."""
+        self.network.ask(name, preferences.config(), **arguments)
+
+    def generate(self, scene: bpy.types.Scene, collected: Collected) -> None:
+        """Send a request; from now on the panel shows its run."""
+        self._begin(scene)
+        self.ask("submit", request=collected.request, meshes=collected.meshes)
+
+    def resume(self, scene: bpy.types.Scene, id: str, steps: int | None) -> None:
+        """Let a stopped run go on, or refine a finished one."""
+        self._begin(scene)
+        self.ask("resume", id=id, steps=steps)
+
+    def fail(self, error: BackendError) -> None:
+        """Show an error until something else is tried."""
+        self.fault = error
+        mirror.show_fault(mirror.status(), error, self.job)
+
+    def clear_fault(self) -> None:
+        self.fault = None
+        mirror.clear_fault(mirror.status())
+
+    def import_result(self, id: str) -> None:
+        """Fetch a result and place it into the scene that is open when it arrives."""
+        self.wanted.add(id)
+        self.ask("result", id=id)
+
+    def job_called(self, id: str) -> Job | None:
+        """A job of the history, or the one that is followed."""
+        return next((job for job in [*self.history, self.job] if job is not None and job.id == id), None)
+
+    def scene_of(self, job: Job) -> bpy.types.Scene | None:
+        """The scene of the open file that the job was sent from."""
+        for scene in bpy.data.scenes:
+            if scene.diorama.last_job == job.id:
+                return scene
+        origin = self.origins.get(job.id)
+        return bpy.data.scenes.get(origin.scene) if origin is not None else None
+
+    def say(self, notice: str) -> None:
+        """Show good news."""
+        mirror.status().notice = notice
+
+    def read_prompt(self, prompt: str, preset: str) -> None:
+        """Have slots and relations made from a prompt."""
+        self.clear_fault()
+        self.parsing = True
+        self.ask("parse", prompt=prompt, preset=preset)
+
+    def want_vocabulary(self, preset: str) -> None:
+        """Ask for the words that a preset's models know, once."""
+        if preset not in self.asked:
+            self.asked.add(preset)
+            self.ask("vocabulary", preset=preset)
+
+    def _begin(self, scene: bpy.types.Scene) -> None:
+        self.clear_fault()
+        self.sending, self.sender = True, Origin(scene.name)
+        mirror.show_sending(mirror.status())
+
+    def busy(self) -> bool:
+        """True while a run is being sent, waits or runs."""
+        return mirror.status().state in ("sending", "queued", "running", "cancelling")
+
+
+_session: Session | None = None  # Blender's timers, handlers and panels have no other way to find it
+
+
+def session() -> Session:
+    """The running session; there is one from register() to unregister()."""
+    assert _session is not None
+    return _session
+
+
+def start() -> None:
+    """Begin the session; called by register()."""
+    global _session
+    _session = Session()
+    bpy.app.timers.register(_timer, first_interval=IDLE_S, persistent=True)
+    bpy.app.handlers.load_post.append(_file_loaded)
+
+
+def stop() -> None:
+    """End it, with its thread, timer, handler and backend; called by unregister()."""
+    global _session
+    if bpy.app.timers.is_registered(_timer):
+        bpy.app.timers.unregister(_timer)
+    if _file_loaded in bpy.app.handlers.load_post:
+        bpy.app.handlers.load_post.remove(_file_loaded)
+    if _session is not None:
+        _session.network.close(CLOSE_S)
+        _session.pictures.close()
+        _session = None
+
+
+def settings_changed() -> None:
+    """The user chose another backend: see whether it runs."""
+    if _session is not None:
+        _session.clear_fault()
+        _session.vocabulary.clear()
+        _session.asked.clear()
+        _session.ask("adopt")
+
+
+@persistent
+def _file_loaded(*_: Any) -> None:
+    """A file has no state of the run in it: show it anew. Its own scenes say which results belong to it."""
+    forget_slots()
+    if _session is not None:
+        _session.origins.clear()
+        _session.sender = None
+        _session.waiting = [(job, path, select) for job, path, select in _session.waiting if not select]
+        mirror.show_all(_session)
+
+
+def _timer() -> float | None:
+    if _session is None:
+        return None
+    try:
+        changed = drain(_session, BUDGET_S)
+        import_waiting(_session)
+    except Exception as error:  # a timer that raises is never called again
+        traceback.print_exc()
+        _session.fail(BackendError(f"The add-on met a fault of its own: {error}", "", "Please report it", "log"))
+        changed = True
+    if changed:
+        mirror.redraw()
+    return BUSY_S if changed or _session.busy() else IDLE_S
+
+
+def drain(current: Session, budget_s: float) -> bool:
+    """True when there were messages; those that take longer than the budget wait for the next look."""
+    started, any_message = time.perf_counter(), False
+    while time.perf_counter() - started < budget_s:
+        try:
+            message = current.network.messages.get_nowait()
+        except queue.Empty:
+            break
+        any_message = True
+        HANDLERS[message.kind](current, message.data)
+    return any_message
+
+
+def import_waiting(current: Session) -> None:
+    """Import what has arrived, in object mode and between the user's actions only."""
+    if not current.waiting or bpy.context.mode != "OBJECT" or _in_the_middle():
+        return
+    job, path, select = current.waiting.pop(0)
+    with contextlib.suppress(RuntimeError):  # what went wrong is in the panel
+        bpy.ops.diorama.place("EXEC_DEFAULT", True, job=job.id, filepath=str(path), select=select)
+
+
+def _in_the_middle() -> bool:
+    """True while the user drags something."""
+    windows = bpy.context.window_manager.windows
+    return any(len(getattr(window, "modal_operators", ())) > 0 for window in windows)

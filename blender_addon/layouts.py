@@ -1,0 +1,120 @@
+"""Pieces of interface that several panels share. They draw, and change nothing."""
+
+from typing import Any
+
+import bpy
+
+MENDS = {  # an error's `mend` -> the button that does it
+    "install": ("diorama.install", "IMPORT"),
+    "start": ("diorama.start", "PLAY"),
+    "restart": ("diorama.restart", "FILE_REFRESH"),
+    "log": ("diorama.open_log", "TEXT"),
+    "settings": ("diorama.open_preferences", "PREFERENCES"),
+}
+STATES = {  # of the backend -> what is said about it, icon
+    "unknown": ("Backend not started yet", "RADIOBUT_OFF"),
+    "none": ("Backend not running", "RADIOBUT_OFF"),
+    "starting": ("Backend is starting", "SORTTIME"),
+    "installing": ("Backend is being installed", "IMPORT"),
+    "ready": ("Backend ready", "RADIOBUT_ON"),
+}
+LETTER_PX = 6.6  # mean width of a letter of the interface's font at scale 1
+MARGIN_PX = 70.0  # of a sidebar that no text can use
+
+
+def letters_that_fit(context: bpy.types.Context) -> int:
+    """How many letters fit a line of the region at its present width."""
+    scale = context.preferences.system.ui_scale or 1.0
+    width = context.region.width if context.region is not None else 300
+    return max(int((width / scale - MARGIN_PX) / LETTER_PX), 16)
+
+
+def wrapped(text: str, letters: int) -> list[str]:
+    """The text in lines of at most so many letters, broken between words where possible."""
+    lines: list[str] = []
+    for paragraph in text.splitlines():
+        line = ""
+        for word in paragraph.split():
+            while len(word) > letters:  # a path
+                if line:
+                    lines.append(line)
+                    line = ""
+                lines.append(word[:letters])
+                word = word[letters:]
+            if line and len(line) + 1 + len(word) > letters:
+                lines.append(line)
+                line = word
+            else:
+                line = f"{line} {word}".strip()
+        if line:
+            lines.append(line)
+    return lines
+
+
+def draw_text(layout: bpy.types.UILayout, context: bpy.types.Context, text: str, icon: str = "NONE") -> None:
+    """The whole text, as many lines as it takes."""
+    column = layout.column(align=True)
+    column.scale_y = 0.8
+    for index, line in enumerate(wrapped(text, letters_that_fit(context))):
+        column.label(text=line, icon=icon if index == 0 else ("BLANK1" if icon != "NONE" else "NONE"))
+
+
+def draw_fault(layout: bpy.types.UILayout, context: bpy.types.Context, status: Any) -> None:
+    """The error, with the button that mends it; nothing where there is none."""
+    if not status.fault:
+        return
+    box = layout.box()
+    column = box.column()
+    column.alert = True
+    draw_text(column, context, f"{status.fault}.", "ERROR")
+    if status.fault_where:
+        draw_text(box, context, status.fault_where)
+    if status.fault_remedy:
+        draw_text(box, context, f"{status.fault_remedy}.")
+    row = box.row(align=True)
+    if status.fault_mend in MENDS:
+        operator, icon = MENDS[status.fault_mend]
+        row.operator(operator, icon=icon)
+    row.operator("diorama.dismiss", text="" if status.fault_mend in MENDS else "Dismiss", icon="X")
+
+
+def draw_backend(layout: bpy.types.UILayout, context: bpy.types.Context, status: Any) -> None:
+    """One line on the backend, and what can be done about it."""
+    said, icon = STATES.get(status.backend, STATES["unknown"])
+    row = layout.row(align=True)
+    row.label(text=f"{said} ({status.device})" if status.device and status.backend == "ready" else said, icon=icon)
+    if status.backend == "ready":
+        row.operator("diorama.restart", text="", icon="FILE_REFRESH")
+        row.operator("diorama.stop", text="", icon="SNAP_FACE")
+    elif status.backend in ("none", "unknown"):
+        row.operator("diorama.start", text="", icon="PLAY")
+    row.operator("diorama.open_log", text="", icon="TEXT")
+    row.operator("diorama.open_preferences", text="", icon="PREFERENCES")
+    if status.backend == "installing":
+        draw_text(layout, context, status.install_line or "This takes some minutes")
+        layout.operator("diorama.cancel_install", icon="CANCEL")
+
+
+def draw_preferences(layout: bpy.types.UILayout, chosen: Any, context: bpy.types.Context) -> None:
+    """The add-on's preferences."""
+    status = context.window_manager.diorama
+    layout.use_property_split = True
+    layout.prop(chosen, "location")
+    if chosen.location == "INSTALL":
+        layout.prop(chosen, "build")
+        if not bpy.app.online_access:
+            layout.label(
+                text="The installation downloads files, and Blender is set to stay offline", icon="INTERNET_OFFLINE"
+            )
+            layout.prop(context.preferences.system, "use_online_access", text="Allow Online Access")
+        layout.operator("diorama.install", icon="IMPORT")
+    elif chosen.location == "PYTHON":
+        layout.prop(chosen, "python")
+    else:
+        layout.prop(chosen, "address")
+        layout.prop(chosen, "token")
+    if chosen.location != "REMOTE":
+        layout.prop(chosen, "device")
+    layout.separator()
+    draw_backend(layout, context, status)
+    draw_fault(layout, context, status)

@@ -1,0 +1,109 @@
+"""From the user's choice of backend to a Client that answers. Blocks, so call it from a thread; never imports bpy."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from .backend_process import Backend, bundled_source
+from .client import Client
+from .install import check_python, installed_python, outdated
+from .messages import BackendError
+
+API = 1  # of the service's routes
+START_S = 180.0  # the first start on a slow disk reads gigabytes of libraries
+
+
+class Config(NamedTuple):
+    """The preferences, as a thread may have them."""
+
+    location: str  # INSTALL, PYTHON or REMOTE
+    python: str  # of PYTHON
+    address: str  # of REMOTE
+    token: str  # of REMOTE
+    device: str  # auto, cpu, cuda or mps
+    cuda: bool | None  # which build INSTALL installs; None: what is there
+    home: Path  # the add-on's user folder
+    addon: Path  # the add-on's own folder
+
+    @property
+    def data(self) -> Path:
+        """The local service's data folder."""
+        return self.home / "data"
+
+    @property
+    def cache(self) -> Path:
+        """Pictures and results that were fetched."""
+        return self.home / "cache"
+
+    @property
+    def source(self) -> Path:
+        return bundled_source(self.addon)
+
+    @property
+    def remote(self) -> bool:
+        return self.location == "REMOTE"
+
+
+def backend_for(config: Config) -> Backend:
+    """The local backend of these preferences. Raises BackendError where its Python is missing."""
+    if config.location == "PYTHON":
+        if not config.python:
+            raise BackendError("No Python is chosen", "preferences", "Choose one, or let one be installed", "settings")
+        if not Path(config.python).is_file():
+            raise BackendError("There is no such Python", config.python, "Choose another", "settings")
+        python = Path(config.python)
+    else:
+        found = installed_python(config.home)
+        if found is None:
+            raise BackendError("The backend is not installed yet", "", "Install it, once", "install")
+        if outdated(config.home, config.source):
+            raise BackendError("The backend's environment is of an older version", "", "Install it again", "install")
+        python = found
+    return Backend(python, config.source, config.data, config.home, config.device)
+
+
+def connect(config: Config) -> tuple[Client, Backend | None]:
+    """A client whose backend answered, started where it did not run, and the local process or None."""
+    if config.remote:
+        return connect_remote(config), None
+    backend = backend_for(config)
+    running = backend.adopt()
+    if running is None:
+        if config.location == "PYTHON":
+            check_python(Path(config.python))
+        running = backend.start(START_S)
+    return Client(*running), backend
+
+
+def adopt(config: Config) -> tuple[Client, Backend | None] | None:
+    """The same, where the backend runs already; None where it does not. Starts nothing."""
+    if config.remote:
+        return (connect_remote(config), None) if config.address else None
+    try:
+        backend = backend_for(config)
+    except BackendError:
+        return None
+    running = backend.adopt()
+    return None if running is None else (Client(*running), backend)
+
+
+def connect_remote(config: Config) -> Client:
+    """A client of the remote address, whose version and token are right."""
+    if not config.address:
+        raise BackendError("No remote address is given", "preferences", "Enter address and token", "settings")
+    client = Client(config.address, config.token)
+    health = client.health()
+    if health.get("api") != API:
+        raise BackendError(
+            f"The remote backend has version {health.get('version')} and speaks another language than this add-on",
+            config.address,
+            "Install the same version on both sides",
+            "settings",
+        )
+    if health.get("token_ok") is not True:
+        raise BackendError(
+            "The token is not the remote backend's",
+            config.address,
+            "Copy what stands in the remote data folder's file 'token'",
+            "settings",
+        )
+    return client

@@ -1,0 +1,137 @@
+"""What the buttons of the Generate panel do, and the import of a result."""
+
+import random
+from pathlib import Path
+from typing import ClassVar
+
+import bpy
+from bpy.props import BoolProperty, StringProperty
+
+from . import headless, jobs
+from .collect import LayoutError, collect, problems
+from .messages import BackendError
+from .place import PlaceError, place
+from .slots import slots_seen
+
+
+class DIORAMA_OT_generate(bpy.types.Operator):
+    """Generate what the prompt and the slots say. Without a window this waits until the result is in the scene"""
+
+    bl_idname = "diorama.generate"
+    bl_label = "Generate"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if jobs.session().busy():
+            cls.poll_message_set("A generation is running: wait for it, or cancel it")
+            return False
+        found = problems(context.scene, context.view_layer, slots_seen(context.scene))
+        if found:
+            cls.poll_message_set(str(found[0]))
+        return not found
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        if bpy.app.background:
+            return self._wait(context)
+        try:
+            jobs.session().generate(context.scene, collect(context.scene, context.view_layer))
+        except LayoutError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+    def _wait(self, context: bpy.types.Context) -> set[str]:
+        try:
+            headless.generate(context.scene, context.view_layer)
+        except (LayoutError, BackendError, PlaceError) as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class DIORAMA_OT_cancel(bpy.types.Operator):
+    """Stop the run. What it has learnt is kept: it can go on from Results"""
+
+    bl_idname = "diorama.cancel"
+    bl_label = "Cancel"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if context.window_manager.diorama.state not in ("queued", "running"):
+            cls.poll_message_set("Nothing runs that could be cancelled")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        status = context.window_manager.diorama
+        status.state = "cancelling"
+        jobs.session().ask("cancel", id=status.job)
+        return {"FINISHED"}
+
+
+class DIORAMA_OT_random_seed(bpy.types.Operator):
+    """Another seed gives another result"""
+
+    bl_idname = "diorama.random_seed"
+    bl_label = "Another Seed"
+    bl_options: ClassVar = {"UNDO", "INTERNAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        context.scene.diorama.seed = random.randrange(1_000_000)
+        return {"FINISHED"}
+
+
+class DIORAMA_OT_set_preset(bpy.types.Operator):
+    """Use this preset"""
+
+    bl_idname = "diorama.set_preset"
+    bl_label = "Preset"
+    bl_options: ClassVar = {"UNDO", "INTERNAL"}
+
+    name: StringProperty()
+    about: StringProperty(options={"SKIP_SAVE"})
+
+    @classmethod
+    def description(cls, context: bpy.types.Context, properties: "DIORAMA_OT_set_preset") -> str:
+        return properties.about or cls.__doc__ or ""
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        context.scene.diorama.preset = self.name
+        return {"FINISHED"}
+
+
+class DIORAMA_OT_place(bpy.types.Operator):
+    """Put a result that has been fetched into its scene"""
+
+    bl_idname = "diorama.place"
+    bl_label = "Import Diorama Result"
+    bl_options: ClassVar = {"UNDO", "INTERNAL"}
+
+    job: StringProperty()
+    filepath: StringProperty()
+    select: BoolProperty()
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        session = jobs.session()
+        job = session.job_called(self.job)
+        if job is None:
+            self.report({"ERROR"}, "This result is not known any more")
+            return {"CANCELLED"}
+        scene = context.scene if self.select else (session.scene_of(job) or context.scene)
+        try:
+            collection = place(Path(self.filepath), job, scene, self.select)
+        except PlaceError as error:
+            session.fail(BackendError(str(error), self.filepath, "Import it again from Results", "log"))
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        session.say(f"'{collection.name}' is in the scene '{scene.name}'")
+        return {"FINISHED"}
+
+
+CLASSES = (
+    DIORAMA_OT_generate,
+    DIORAMA_OT_cancel,
+    DIORAMA_OT_random_seed,
+    DIORAMA_OT_set_preset,
+    DIORAMA_OT_place,
+)

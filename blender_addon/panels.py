@@ -1,0 +1,234 @@
+"""The Generate panel. Drawing changes nothing."""
+
+from typing import Any, ClassVar
+
+import bpy
+
+from . import jobs
+from .answers import duration, unknown_words
+from .collect import problems
+from .layouts import draw_backend, draw_fault, draw_text
+from .slots import slot_name, slots_seen
+
+PICTURE_SCALE = 9.0  # of the live preview, in rows
+PHASES = {"loading": "Loading models", "optimising": "Optimising", "exporting": "Writing the result"}
+STATES = {"sending": "Sending", "queued": "Waiting in the queue", "cancelling": "Stopping"}
+
+
+class DIORAMA_MT_presets(bpy.types.Menu):
+    """Presets of the backend"""
+
+    bl_idname = "DIORAMA_MT_presets"
+    bl_label = "Preset"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        presets = jobs.session().presets or [{"name": "starter"}]
+        for preset in presets:
+            operator = self.layout.operator("diorama.set_preset", text=preset["name"].capitalize())
+            operator.name, operator.about = preset["name"], str(preset.get("description", ""))
+
+
+class _Panel:
+    """What the panels of the tab have in common."""
+
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Diorama"
+
+
+class DIORAMA_PT_generate(_Panel, bpy.types.Panel):
+    bl_idname = "DIORAMA_PT_generate"
+    bl_label = "Generate"
+    bl_order = 0
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, status = self.layout, context.window_manager.diorama
+        _draw_request(layout, context.scene.diorama)
+        _draw_unknown_words(layout, context)
+        if jobs.session().busy():
+            _draw_run(layout, context, status)
+        else:
+            _draw_start(layout, context)
+        draw_fault(layout, context, status)
+        if status.notice:
+            draw_text(layout, context, status.notice, "CHECKMARK")
+        if status.warnings:
+            draw_text(layout, context, status.warnings, "INFO")
+        draw_backend(layout, context, status)
+
+
+class DIORAMA_PT_settings(_Panel, bpy.types.Panel):
+    bl_idname = "DIORAMA_PT_settings"
+    bl_parent_id = "DIORAMA_PT_generate"
+    bl_label = "Settings"
+    bl_options: ClassVar = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, settings = self.layout, context.scene.diorama
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        column = layout.column(align=True)
+        column.prop(settings, "steps", text="Steps (0: Preset's)" if settings.steps == 0 else "Steps")
+        column.prop(
+            settings, "texture_px", text="Texture (0: Preset's)" if settings.texture_px == 0 else "Texture (px)"
+        )
+        layout.prop(settings, "overrides")
+        layout.prop(settings, "mark_assets")
+
+
+def _draw_request(layout: bpy.types.UILayout, settings: Any) -> None:
+    column = layout.column(align=True)
+    column.prop(settings, "prompt", text="", placeholder="A red cube on top of a blue sphere", icon="OUTLINER_OB_FONT")
+    column.prop(settings, "negative_prompt", text="", placeholder="What to avoid", icon="CANCEL")
+    row = layout.row(align=True)
+    row.menu("DIORAMA_MT_presets", text=settings.preset.capitalize() or "Preset")
+    row.prop(settings, "seed")
+    row.operator("diorama.random_seed", text="", icon="FILE_REFRESH")
+
+
+def _draw_unknown_words(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    settings = context.scene.diorama
+    vocabulary = jobs.session().vocabulary.get(settings.preset)
+    found = slots_seen(context.scene)
+    texts = [thing.diorama.prompt for thing in found] or [settings.prompt]
+    unknown = unknown_words(" ".join(texts), vocabulary)
+    if unknown:
+        words = ", ".join(f"'{word}'" for word in unknown[:6])
+        draw_text(layout, context, f"This preset's models do not know {words}", "QUESTION")
+
+
+def _draw_start(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    found = slots_seen(context.scene)
+    row = layout.row()
+    row.scale_y = 1.6
+    row.operator("diorama.generate", icon="RENDER_STILL")
+    every = problems(context.scene, context.view_layer, found)
+    if not every:
+        return
+    problem = every[0]
+    row = layout.row()
+    draw_text(row.column(), context, str(problem), "INFO")
+    if problem.slot:
+        row.operator("diorama.select_slot", text="", icon="RESTRICT_SELECT_OFF").name = problem.slot
+    elif problem.relation >= 0:
+        row.operator("diorama.remove_relation", text="", icon="X").index = problem.relation
+
+
+def _draw_run(layout: bpy.types.UILayout, context: bpy.types.Context, status: Any) -> None:
+    said = STATES.get(status.state) or PHASES.get(status.phase, "Running")
+    if status.state == "queued" and status.position:
+        said = f"{said} ({status.position})"
+    if status.state == "running" and status.steps:
+        said = f"{said}: {status.step} of {status.steps}"
+    column = layout.column(align=True)
+    column.progress(factor=status.factor, text=said)
+    row = column.row()
+    row.label(text=f"{duration(status.seconds_left)} left" if status.seconds_left > 0.0 else "", icon="TIME")
+    row.operator("diorama.cancel", icon="CANCEL")
+    icon = jobs.session().pictures.icon(status.job)
+    if icon:
+        layout.template_icon(icon, scale=PICTURE_SCALE)
+    draw_rewards(layout, status)
+
+
+def draw_rewards(layout: bpy.types.UILayout, status: Any) -> None:
+    """How sure the vision-language model is of each question, as it was told last."""
+    column = layout.column(align=True)
+    for reward in status.rewards:
+        row = column.row()
+        row.label(text=reward.name, icon="CHECKMARK" if reward.log_odds > 0.0 else "DOT")
+        value = row.row()
+        value.alignment = "RIGHT"
+        value.label(text=f"{reward.log_odds:+.1f}")
+
+
+class DIORAMA_UL_slots(bpy.types.UIList):
+    """The slots among the scene's objects"""
+
+    bl_idname = "DIORAMA_UL_slots"
+
+    def draw_item(self, context, layout, data, item, icon, active_data, active_property, index) -> None:
+        icons = {"generate": "CUBE", "start": "MESH_MONKEY", "context": "LOCKED"}
+        row = layout.row(align=True)
+        row.prop(item, "name", text="", emboss=False, icon=icons[item.diorama.kind])
+        row.prop(item.diorama, "prompt", text="", placeholder="Prompt")
+        row.operator("diorama.remove_slot", text="", icon="X", emboss=False).name = item.name
+
+    def filter_items(self, context, data, property) -> tuple[list[int], list[int]]:
+        flags = [0] * len(data.objects)
+        for thing in slots_seen(data):
+            if self.filter_name.lower() in f"{thing.name} {thing.diorama.prompt}".lower():
+                flags[data.objects.find(thing.name)] = self.bitflag_filter_item
+        return flags, []
+
+
+class DIORAMA_PT_layout(_Panel, bpy.types.Panel):
+    bl_idname = "DIORAMA_PT_layout"
+    bl_label = "Layout"
+    bl_order = 1
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, scene = self.layout, context.scene
+        found = slots_seen(scene)
+        row = layout.row(align=True)
+        row.operator("diorama.add_slot", icon="ADD")
+        row.operator_menu_enum("diorama.slots_from_selection", "kind")
+        layout.operator("diorama.read_prompt", icon="FILE_TEXT")
+        if not found:
+            draw_text(layout, context, "Without slots the prompt decides what is made, and where it stands.", "INFO")
+            return
+        layout.template_list("DIORAMA_UL_slots", "", scene, "objects", scene.diorama, "slot_index", rows=3)
+        layout.operator("diorama.show_slots", icon="HIDE_OFF")
+        active = context.view_layer.objects.active
+        if active is not None and active.diorama.is_slot:
+            _draw_slot(layout, active)
+
+
+def _draw_slot(layout: bpy.types.UILayout, thing: bpy.types.Object) -> None:
+    box = layout.box()
+    box.label(text=slot_name(thing), icon="CUBE")
+    box.prop(thing.diorama, "prompt", text="", placeholder="What stands in this box")
+    if thing.type != "EMPTY":
+        box.prop(thing.diorama, "kind", text="")
+    if thing.diorama.kind != "context":
+        row = box.row(align=True, heading="Lock")
+        for key in ("lock_position", "lock_rotation", "lock_size"):
+            row.prop(thing.diorama, key, toggle=True)
+
+
+class DIORAMA_PT_relations(_Panel, bpy.types.Panel):
+    bl_idname = "DIORAMA_PT_relations"
+    bl_label = "Relations"
+    bl_order = 2
+
+    def draw(self, context: bpy.types.Context) -> None:
+        for index, relation in enumerate(context.scene.diorama.relations):
+            _draw_relation(self.layout, index, relation)
+        self.layout.operator("diorama.add_relation", icon="ADD")
+
+
+def _draw_relation(layout: bpy.types.UILayout, index: int, relation: Any) -> None:
+    column = layout.box().column(align=True)
+    row = column.row(align=True)
+    row.prop(relation, "subject", text="")
+    row.operator("diorama.remove_relation", text="", icon="X").index = index
+    column.prop(relation, "relation", text="")
+    column.prop(relation, "object", text="")
+    if relation.outcome == "none":
+        return
+    said = "Fulfilled" if relation.outcome == "yes" else "Not fulfilled"
+    if relation.probability >= 0.0:
+        said += f" (score {relation.probability:.0%})"
+    row = column.row()
+    row.alert = relation.outcome == "no"
+    row.label(text=said, icon="CHECKMARK" if relation.outcome == "yes" else "X")
+
+
+CLASSES = (
+    DIORAMA_MT_presets,
+    DIORAMA_PT_generate,
+    DIORAMA_PT_settings,
+    DIORAMA_UL_slots,
+    DIORAMA_PT_layout,
+    DIORAMA_PT_relations,
+)

@@ -1,0 +1,83 @@
+"""The Results panel: what the backend has made, in this file and in others. Drawing changes nothing."""
+
+from typing import Any
+
+import bpy
+
+from . import jobs
+from .answers import RESUMABLE, duration
+from .layouts import draw_text
+
+PICTURE_SCALE = 6.0
+ICONS = {
+    "queued": "SORTTIME",
+    "running": "RENDER_ANIMATION",
+    "cancelling": "SORTTIME",
+    "done": "CHECKMARK",
+    "failed": "ERROR",
+    "cancelled": "CANCEL",
+    "interrupted": "PAUSE",
+}
+
+
+class DIORAMA_UL_history(bpy.types.UIList):
+    """Runs, newest first"""
+
+    bl_idname = "DIORAMA_UL_history"
+
+    def draw_item(self, context, layout, data, item, icon, active_data, active_property, index) -> None:
+        row = layout.row(align=True)
+        picture = jobs.session().pictures.icon(item.name)
+        if picture:
+            row.label(text="", icon_value=picture)
+        row.label(text=item.prompt or "(no prompt)", icon="NONE" if picture else ICONS.get(item.state, "DOT"))
+
+    def filter_items(self, context, data, property) -> tuple[list[int], list[int]]:
+        wanted = self.filter_name.lower()
+        return [self.bitflag_filter_item if wanted in row.prompt.lower() else 0 for row in data.history], []
+
+
+class DIORAMA_PT_results(bpy.types.Panel):
+    bl_idname = "DIORAMA_PT_results"
+    bl_label = "Results"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Diorama"
+    bl_order = 3
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, status = self.layout, context.window_manager.diorama
+        if not status.history:
+            draw_text(layout, context, "Nothing yet. Results stay here for every file, until you delete them.", "INFO")
+            layout.operator("diorama.refresh", icon="FILE_REFRESH")
+            return
+        layout.template_list("DIORAMA_UL_history", "", status, "history", status, "history_index", rows=4)
+        row = layout.row(align=True)
+        row.operator("diorama.refresh", icon="FILE_REFRESH")
+        if status.history_more:
+            row.operator("diorama.more_results", icon="TRIA_DOWN")
+        if 0 <= status.history_index < len(status.history):
+            _draw_chosen(layout, status.history[status.history_index])
+
+
+def _draw_chosen(layout: bpy.types.UILayout, row: Any) -> None:
+    box = layout.box()
+    picture = jobs.session().pictures.icon(row.name)
+    if picture:
+        box.template_icon(picture, scale=PICTURE_SCALE)
+    took = f", {duration(row.seconds)}" if row.seconds > 0.0 else ""
+    box.label(text=f"{row.created}, {row.state}{took}", icon=ICONS.get(row.state, "DOT"))
+    column = box.column(align=True)
+    line = column.row()
+    line.enabled = row.has_result
+    line.operator("diorama.import_result", icon="IMPORT").job = row.name
+    column.operator("diorama.use_settings", icon="PRESET").job = row.name
+    line = column.row()
+    line.enabled = row.state == "done" or (row.state in RESUMABLE and row.has_checkpoint)
+    line.operator("diorama.resume", text="Refine" if row.state == "done" else "Go On", icon="PLAY").job = row.name
+    line = column.row(align=True)
+    line.operator("diorama.show_files", icon="FILE_FOLDER").job = row.name
+    line.operator("diorama.delete_result", text="Delete", icon="TRASH").job = row.name
+
+
+CLASSES = (DIORAMA_UL_history, DIORAMA_PT_results)
