@@ -5,8 +5,12 @@ Symbols are DDPM's: x_t = sqrt(alpha_bar) x + sqrt(1 - alpha_bar) eps.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
+
+Weighting = Literal["sigma squared", "uniform", "fantasia"]
 
 
 def add_noise(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -26,14 +30,83 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
     return unconditional + scale * (conditional - unconditional)
 
 
-def sds_loss(latents: Tensor, predicted: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
-    """A scalar whose gradient in the latents is w(t) (predicted - noise) / B with w = 1 - alpha_bar.
+@torch.no_grad()
+def perp_neg(conditional: Tensor, unconditional: Tensor, negatives: Tensor, weights: Tensor, scale: float) -> Tensor:
+    """Guidance that turns away from negative prompts without undoing the prompt: Perp-Neg (arXiv 2304.04968).
 
-    DreamFusion, arXiv 2209.14988, equation 3. All (B, c, h, w); alpha_bar: (B,).
+    Of each negative direction only what is perpendicular to the prompt's own is subtracted, sample by sample.
+    conditional, unconditional: (B, c, h, w) noise. negatives: (K, B, c, h, w). weights: (K,), how much of each.
     """
-    weight = (1 - alpha_bar)[:, None, None, None]
-    target = (latents - weight * (predicted - noise)).detach()
-    return 0.5 * (latents - target).square().sum() / latents.shape[0]
+    towards = conditional - unconditional
+    away = negatives - unconditional
+    axes = (-3, -2, -1)
+    along = (away * towards).sum(axes, keepdim=True) / towards.square().sum(axes, keepdim=True).clamp_min(1e-12)
+    perpendicular = away - along * towards
+    return unconditional + scale * (towards - (weights[:, None, None, None, None] * perpendicular).sum(0))
+
+
+def timestep_weight(alpha_bar: Tensor, weighting: Weighting = "sigma squared") -> Tensor:
+    """w(t) of score distillation: (B,), of alpha_bar (B,).
+
+    "sigma squared" and "uniform" are DreamFusion's (arXiv 2209.14988, section 3.2, which found both to work alike);
+    "fantasia" is Fantasia3D's sigma^2 sqrt(1 - sigma^2) (arXiv 2303.13873), less at high noise.
+    """
+    if weighting == "uniform":
+        return torch.ones_like(alpha_bar)
+    variance = 1 - alpha_bar
+    return variance if weighting == "sigma squared" else variance * alpha_bar.sqrt()
+
+
+def score_losses(
+    latents: Tensor, predicted: Tensor, baseline: Tensor, alpha_bar: Tensor, weighting: Weighting = "sigma squared"
+) -> Tensor:
+    """A loss for each sample (B,), whose gradient in that sample is w(t) (predicted - baseline).
+
+    What all score distillation has in common: predicted is the prior's guided noise, the baseline the noise that was
+    added (SDS), the variational score (VSD) or the prediction for the source (DDS, bridge). Neither gets a gradient.
+    All (B, c, h, w); alpha_bar: (B,). The value is half the squared length of the gradient.
+    """
+    weight = timestep_weight(alpha_bar, weighting)[:, None, None, None]
+    target = (latents - weight * (predicted - baseline)).detach()
+    return 0.5 * (latents - target).square().flatten(1).sum(1)
+
+
+def sds_loss(
+    latents: Tensor, predicted: Tensor, noise: Tensor, alpha_bar: Tensor, weighting: Weighting = "sigma squared"
+) -> Tensor:
+    """A scalar whose gradient in the latents is w(t) (predicted - noise) / B: DreamFusion, arXiv 2209.14988, eq. 3."""
+    return score_losses(latents, predicted, noise, alpha_bar, weighting).mean()
+
+
+def vsd_loss(
+    latents: Tensor, predicted: Tensor, variational: Tensor, alpha_bar: Tensor, weighting: Weighting = "sigma squared"
+) -> Tensor:
+    """A scalar whose gradient in the latents is w(t) (predicted - variational) / B.
+
+    ProlificDreamer, arXiv 2305.16213, equation 9: the variational score is the noise that a denoiser fitted to the
+    samples themselves predicts, so that the samples follow the prior's distribution and not only its mode.
+    """
+    return score_losses(latents, predicted, variational, alpha_bar, weighting).mean()
+
+
+def dds_loss(
+    latents: Tensor, predicted: Tensor, of_source: Tensor, alpha_bar: Tensor, weighting: Weighting = "sigma squared"
+) -> Tensor:
+    """A scalar whose gradient in the latents is w(t) (predicted - of_source) / B.
+
+    Delta denoising, arXiv 2304.07090: of_source is predicted for the noisy source picture and its own
+    prompt with the same noise and t, so that the error both predictions share cancels.
+    """
+    return score_losses(latents, predicted, of_source, alpha_bar, weighting).mean()
+
+
+def native_target(clean: Tensor, noise: Tensor, alpha_bar: Tensor, prediction_type: str) -> Tensor:
+    """What a denoiser trained on epsilon or on v (arXiv 2202.00512, appendix D) is to put out. All (B, c, h, w)."""
+    if prediction_type == "epsilon":
+        return noise
+    assert prediction_type == "v_prediction", prediction_type
+    a = alpha_bar[:, None, None, None]
+    return a.sqrt() * noise - (1 - a).sqrt() * clean
 
 
 @torch.no_grad()
