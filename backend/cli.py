@@ -54,6 +54,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     generate.add_argument("--device", choices=DEVICES, default="auto", help="default: %(default)s")
     generate.set_defaults(command=_generate)
+    serve = commands.add_parser("serve", help="run the local service that the Blender add-on talks to")
+    serve.add_argument("--host", default="127.0.0.1", help="name or address to listen on (default: %(default)s)")
+    serve.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
+    serve.add_argument("--data", type=Path, metavar="DIR", help="folder for jobs and token (default: the user's own)")
+    serve.add_argument("--parent-pid", type=int, metavar="N", help="end when that process has ended")
+    serve.add_argument("--device", choices=DEVICES, default="auto", help="default: %(default)s")
+    serve.add_argument(
+        "--idle-s", type=float, default=1800.0, help="end after so long without job or client, 0: never (default: 1800)"
+    )
+    serve.set_defaults(command=_serve)
     doctor = commands.add_parser("doctor", help="say what is installed, what is missing, and what to do about it")
     doctor.set_defaults(command=_doctor)
     return parser
@@ -113,6 +123,13 @@ def _go_on(out: Path, checkpoint: Path, resumed: Path | None) -> str:
 
 def _warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from .service.server import serve
+
+    a = arguments
+    return serve(a.host, a.port, a.data, a.parent_pid, a.device, a.idle_s)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from backend.progress import ProgressBar, describe
 
 
 def step(done: int, steps: int = 10, **changes) -> Step:
-    told = Step(done, steps, {"prior": 3.1, "cube": 9.0}, {}, 102.4, torch.zeros(1, 2, 2, 3))
+    told = Step(done, steps, {"prior": 3.1, "cube": 9.0}, {}, 102.4, torch.zeros(1, 2, 2, 3), lambda path: None)
     return told._replace(**changes)
 
 

@@ -1,0 +1,213 @@
+"""The rules of a job's life: who may do what in which state, and what is told about it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputError, UserError
+from ..export.files import output_error
+from ..schema import SceneRequest, read_request
+from .errors import NotFound, WrongState, as_body
+from .folder import FINAL, LOG, MESHES, PREVIEW, DataFolder, checkpoint_of, log_tail, new_id
+from .refine import with_more_steps
+from .store import Row, Store
+from .wire import ENDED, Fault, Fulfilment, Job, JobList, Progress
+
+BUSY = ("running", "cancelling")
+
+
+class Jobs:
+    """All jobs of one data folder. Methods may be called from any thread."""
+
+    def __init__(self, data: DataFolder, store: Store) -> None:
+        self.data, self.store = data, store
+        self.changes = 0  # grows with every event: who waits for one need not ask the database
+        self.wake: Callable[[], None] = lambda: None  # called when there may be a job to run
+
+    def recover(self) -> None:
+        """Mend what a killed service left: its running job is interrupted, folders without a job are removed."""
+        for row in self.store.in_state(*BUSY):
+            self.end(row.id, "interrupted" if row.state == "running" else "cancelled")
+        known = {path.name for path in (self.data.path / "jobs").iterdir() if self.store.get(path.name)}
+        for path in (self.data.path / "jobs").iterdir():
+            if path.name not in known and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+
+    def accept(self, request: SceneRequest, meshes: Path | None) -> Job:
+        """The new job, queued. `meshes` is moved into its folder. Raises OutputError; then there is no job."""
+        job_id = new_id()
+        folder = self.data.job(job_id)
+        try:
+            folder.mkdir(parents=True)
+            if meshes:
+                shutil.move(meshes, folder / MESHES)
+            # Unset fields stay unset: a slot whose centre nobody gave is still to be laid out.
+            self.store.add(job_id, request.model_dump(mode="json", exclude_unset=True), _now())
+        except (OSError, OutputError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise output_error(error, folder) if isinstance(error, OSError) else error from None
+        return self._moved(job_id)
+
+    def find(self, job_id: str) -> Row:
+        """Raises NotFound."""
+        row = self.store.get(job_id)
+        if row is None:
+            raise NotFound("there is no such job", where="id", remedy="GET /v1/jobs lists them")
+        return row
+
+    def get(self, job_id: str) -> Job:
+        return self.describe(self.find(job_id))
+
+    def page(self, limit: int, before: str | None) -> JobList:
+        """The newest jobs that are older than `before`. Raises NotFound."""
+        number = self.find(before).number if before else None
+        rows = self.store.page(limit + 1, number)
+        more = rows[limit - 1].id if len(rows) > limit else None
+        return JobList(jobs=[self.describe(row) for row in rows[:limit]], next=more)
+
+    def cancel(self, job_id: str) -> Job:
+        """The job, cancelled if it was waiting, cancelling if it runs. Raises WrongState."""
+        with self.store.transaction():
+            row = self.find(job_id)
+            if row.state in ENDED:
+                raise WrongState(f"the job is {row.state}", where="id", remedy="There is nothing to cancel")
+            if row.state == "queued":
+                return self.end(job_id, "cancelled")
+            return self._moved(job_id, state="cancelling")
+
+    def resume(self, job_id: str, steps: int | None) -> Job:
+        """The job, queued again: from its checkpoint, or from the start if it had come to none.
+
+        steps: so many more for each object of a finished job. Raises WrongState, RequestError.
+        """
+        with self.store.transaction():
+            row = self.find(job_id)
+            request = row.request
+            if row.state not in ENDED:
+                raise WrongState(f"the job is {row.state}", where="id", remedy="Wait for its end, or cancel it first")
+            if row.state == "done":
+                request = self._refined(row, steps)
+            elif steps is not None:
+                raise WrongState(
+                    f"the job is {row.state}", where="steps", remedy="Leave steps out, to go on as planned"
+                )
+            self.store.forget_events(job_id)  # the old end would be taken for the new one
+            return self._moved(
+                job_id,
+                state="queued",
+                turn=self.store.next_turn(),
+                request=request,
+                error=None,
+                progress=None,
+                finished=None,
+            )
+
+    def delete(self, job_id: str) -> None:
+        """Forget the job and remove its folder. Raises WrongState."""
+        with self.store.transaction():
+            row = self.find(job_id)
+            if row.state not in ENDED:
+                raise WrongState(f"the job is {row.state}", where="id", remedy="Cancel it first")
+            self.store.remove(job_id)
+        shutil.rmtree(self.data.job(job_id), ignore_errors=True)
+
+    def take(self) -> Row | None:
+        """The next job, now running; None where nothing waits."""
+        with self.store.transaction():
+            waiting = self.store.in_state("queued")
+            if not waiting:
+                return None
+            self._moved(waiting[0].id, state="running", started=_now())
+            return self.find(waiting[0].id)
+
+    def progressed(self, job_id: str, progress: dict[str, Any]) -> None:
+        self._tell(job_id, "progress", json.dumps(progress), progress=progress)
+
+    def logged(self, job_id: str, text: str) -> None:
+        self._tell(job_id, "log", json.dumps({"text": text}))
+
+    def warned(self, job_id: str, text: str) -> None:
+        row = self.find(job_id)
+        self._tell(job_id, "log", json.dumps({"text": f"warning: {text}"}), warnings=[*row.warnings, text])
+
+    def end(
+        self,
+        job_id: str,
+        state: str,
+        error: UserError | None = None,
+        warnings: list[str] | None = None,
+        relations: list[dict[str, Any]] | None = None,
+    ) -> Job:
+        """The job in its last state, with the events that say so."""
+        with self.store.transaction():
+            row = self.find(job_id)
+            values: dict[str, Any] = {"error": as_body(error)["error"] if error else None}
+            if row.state in BUSY and row.started:
+                began = datetime.fromisoformat(row.started)
+                values["seconds"] = (row.seconds or 0.0) + (datetime.now(timezone.utc) - began).total_seconds()
+            if warnings is not None:
+                values["warnings"] = warnings
+            if relations is not None:
+                values["relations"] = relations
+            self.store.forget_events(job_id, "progress")
+            job = self._moved(job_id, state=state, finished=_now(), **values)
+            self._tell(job_id, "done", job.model_dump_json(exclude_unset=True))
+            return job
+
+    def describe(self, row: Row) -> Job:
+        """What the wire says of a job."""
+        folder = self.data.job(row.id)
+        return Job(
+            id=row.id,
+            state=row.state,  # type: ignore[arg-type] # pydantic looks
+            created=row.created,
+            started=row.started,
+            finished=row.finished,
+            request=read_request(row.request),
+            position=self.store.position(row) if row.state == "queued" else None,
+            progress=Progress.model_validate(row.progress) if row.progress else None,
+            error=Fault.model_validate(row.error) if row.error else None,
+            warnings=row.warnings,
+            log_tail=log_tail(folder / LOG) if row.state == "failed" else "",
+            relations=None if row.relations is None else [Fulfilment.model_validate(r) for r in row.relations],
+            has_result=(folder / "scene.glb").is_file(),
+            has_preview=(folder / PREVIEW).is_file(),
+            has_checkpoint=checkpoint_of(folder) is not None,
+            seconds=row.seconds,
+        )
+
+    def _refined(self, row: Row, steps: int | None) -> dict[str, Any]:
+        """The request of a finished job, with more steps."""
+        if steps is None:
+            remedy = 'Send {"steps": N} to refine it with N more steps for each object'
+            raise WrongState("the job is done", where="steps", remedy=remedy)
+        if not (self.data.job(row.id) / FINAL).is_file():
+            remedy = "Start a new job with the same request and more steps"
+            raise WrongState("the job's last state was not kept", where="id", remedy=remedy)
+        return with_more_steps(row.request, steps)
+
+    def _moved(self, job_id: str, **values: Any) -> Job:
+        """The job after a change of its state, which is told."""
+        with self.store.transaction():
+            if values:
+                self.store.change(job_id, **values)
+            job = self.get(job_id)
+            self._tell(job_id, "state", job.model_dump_json(exclude_unset=True))
+        self.wake()
+        return job
+
+    def _tell(self, job_id: str, kind: str, data: str, **values: Any) -> None:
+        with self.store.transaction():
+            if values:
+                self.store.change(job_id, **values)
+            self.store.add_event(job_id, kind, data)
+        self.changes += 1
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

@@ -1,0 +1,77 @@
+"""Too little memory: how much was needed, and what would fit."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from ..errors import UserError
+from ..presets import PRESETS
+from ..schema import Settings
+
+GIB = 2**30
+_UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": GIB}
+SPARE = 0.9  # of the memory there is: what a suggestion may fill
+COARSEST = 16  # cubes along the longest edge; below, nothing has a shape
+
+
+class OutOfMemory(UserError):
+    """The device has too little memory for these settings."""
+
+
+def is_memory_error(error: BaseException) -> bool:
+    """Whether the device or the machine refused an allocation."""
+    refused = isinstance(error, RuntimeError) and re.search(r"allocate.*memory|not enough memory", str(error))
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or bool(refused)
+
+
+def explain_memory(error: BaseException, settings: Settings, device: torch.device) -> OutOfMemory:
+    """What to tell the user. To be called while the error still holds the tensors of the step that failed."""
+    asked = _asked(str(error))
+    if device.type != "cuda":
+        what = "the machine has too little memory" + (f": {_gib(asked)} more were needed at once" if asked else "")
+        return OutOfMemory(what, where="settings", remedy=suggest(settings, 0.5))
+    free, total = torch.cuda.mem_get_info(device)
+    held = torch.cuda.memory_allocated(device)
+    needed, room = held + asked, free + torch.cuda.memory_reserved(device)
+    what = (
+        f"the GPU has too little memory: at least {_gib(needed)} were needed, {_gib(room)} of {_gib(total)} were there"
+    )
+    others = ". Other programs use part of it" if total - room > GIB else ""
+    return OutOfMemory(what, where="settings", remedy=suggest(settings, room / max(needed, 1)) + others)
+
+
+def suggest(settings: Settings, share: float) -> str:
+    """Which setting or preset would fit where `share` of the needed memory is there.
+
+    What a step holds grows with its views, and with the square of the cubes along an edge.
+    """
+    share = min(share, 1.0) * SPARE
+    ways = []
+    views = int(settings.views * share)
+    if 1 <= views < settings.views:
+        ways.append(f"set views to {views} (now {settings.views})")
+    cubes = int(settings.final_resolution * share**0.5)
+    if COARSEST <= cubes < settings.final_resolution:
+        ways.append(f"set final_resolution to {cubes} (now {settings.final_resolution})")
+    ways += [f"take the preset {name!r}" for name, other in PRESETS.items() if _is_lighter(other, settings)]
+    text = ", or ".join(ways) or "take a machine with more memory, or --device cpu"
+    return text[0].upper() + text[1:]
+
+
+def _is_lighter(one: Settings, other: Settings) -> bool:
+    """Whether a preset needs less in every respect, and less in one."""
+    pairs = [(getattr(one, name), getattr(other, name)) for name in ("views", "resolution", "final_resolution")]
+    pairs.append((one.prior != "starter", other.prior != "starter"))
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+def _asked(text: str) -> int:
+    """Bytes of the allocation that failed, 0 where the message does not say."""
+    found = re.search(r"allocate ([\d.]+) (bytes|KiB|MiB|GiB)", text)
+    return int(float(found[1]) * _UNITS[found[2]]) if found else 0
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.1f} GiB"
