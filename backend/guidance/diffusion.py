@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerBase
 
 from ..errors import ModelError
 from .loading import refuse_missing
-from .text import unknown_words
+from .text import unknown_words, words_cut
 
 Part = TypeVar("Part", bound=ModelMixin)
 
@@ -48,7 +48,7 @@ class DiffusionPrior:
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
-        """Text embeddings: (N, L, C)."""
+        """Text embeddings: (N, L, C). Of a prompt longer than the tokenizer takes the end is lost: see words_cut."""
         ids = self.tokenizer(
             list(prompts), padding="max_length", max_length=self.tokenizer.model_max_length, truncation=True
         )["input_ids"]
@@ -85,6 +85,10 @@ class DiffusionPrior:
     def unknown_words(self, text: str) -> list[str]:
         """The words of `text` the tokenizer has no token for, each once, in order."""
         return unknown_words(self.tokenizer, text)
+
+    def words_cut(self, text: str) -> str:
+        """The end of `text` that does not fit into the text encoder's longest sequence; "" when all of it fits."""
+        return words_cut(self.tokenizer, text)
 
 
 def load_prior(folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> DiffusionPrior:

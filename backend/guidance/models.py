@@ -22,14 +22,23 @@ class Models(NamedTuple):
     vlm: VisionLanguageModel
 
     def warnings(self, prompts: list[str]) -> list[str]:
-        """One line for each model that does not know some of the prompts' words."""
-        lines = []
+        """One line for each model that does not know some of the prompts' words, and for each prompt it would cut."""
+        lines = [line for prompt in dict.fromkeys(prompts) if (line := cut_warning(self.prior, prompt))]
         for name, model in (("diffusion prior", self.prior), ("vision-language model", self.vlm)):
             unknown = list(dict.fromkeys(w for prompt in prompts for w in model.unknown_words(prompt)))
             if unknown:
                 known = ", ".join(known_words(model.tokenizer))
                 lines.append(f"the {name} does not know: {', '.join(unknown)}. It knows: {known}")
         return lines
+
+
+def cut_warning(prior: DiffusionPrior, prompt: str) -> str:
+    """What the user is told of a prompt the prior cannot read to its end; "" when it can."""
+    cut = prior.words_cut(prompt)
+    if not cut:
+        return ""
+    room = prior.tokenizer.model_max_length - prior.tokenizer.num_special_tokens_to_add()
+    return f"the diffusion prior reads {room} tokens of a prompt; of {prompt!r} it does not see: {cut!r}"
 
 
 def load_models(settings: Settings, device: torch.device) -> Models:

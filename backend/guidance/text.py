@@ -30,3 +30,19 @@ def unknown_words(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
     unknown = tokenizer.unk_token_id
     words = [word.strip(".,;:!?'\"()") for word in text.split()]
     return [w for w in dict.fromkeys(words) if w and unknown in tokens(tokenizer, w)]
+
+
+def words_cut(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """The end of `text` that the tokenizer's longest sequence has no room for; "" when all of it fits."""
+    pieces = tokenizer(
+        [text],
+        add_special_tokens=False,
+        truncation=True,
+        max_length=tokenizer.model_max_length - tokenizer.num_special_tokens_to_add(),
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )["offset_mapping"]
+    if len(pieces) == 1:
+        return ""
+    start = text.rfind(" ", 0, pieces[1][0][0] + 1) + 1  # the beginning of a word that is cut in two
+    return text[start:].strip()
