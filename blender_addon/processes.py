@@ -2,15 +2,22 @@
 
 import contextlib
 import ctypes
+import errno
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from .messages import Cancelled
+
 WINDOWS = sys.platform == "win32"
+PROC = sys.platform.startswith("linux")
 CREATE_NO_WINDOW = 0x08000000
 CREATE_NEW_PROCESS_GROUP = 0x00000200
 QUERY_LIMITED_INFORMATION = 0x1000
@@ -34,10 +41,76 @@ def launch(command: list[str], cwd: Path, stdout: int | IO[bytes], stderr: int |
     )
 
 
+class ProgramLines:
+    """Iterates over the lines that a program prints, both streams; afterwards `status` is its exit status.
+
+    Raises Cancelled after `cancel`, TimeoutError after silence_s without a line; then the program's tree is killed.
+    """
+
+    def __init__(self, command: list[str], cwd: Path, cancel: threading.Event, silence_s: float) -> None:
+        self.status = -1
+        self.command, self.cwd, self.cancel, self.silence_s = command, cwd, cancel, silence_s
+
+    def __iter__(self) -> Iterator[str]:
+        process = launch(self.command, self.cwd, subprocess.PIPE, subprocess.STDOUT)
+        lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=_put_lines, args=(process.stdout, lines), name="diorama-lines", daemon=True).start()
+        try:
+            heard = time.monotonic()
+            while True:
+                if self.cancel.is_set():
+                    raise Cancelled
+                try:
+                    line = lines.get(timeout=0.1)
+                except queue.Empty:
+                    silence_s = time.monotonic() - heard
+                    if process.poll() is not None and silence_s > 2.0:  # a child that lives on holds the stream open
+                        break
+                    if silence_s > self.silence_s:
+                        raise TimeoutError(f"{Path(self.command[0]).name} said nothing for long") from None
+                    continue
+                if line is None:
+                    break
+                heard = time.monotonic()
+                yield line
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.status = process.wait(10.0)
+        finally:
+            end_tree(process)
+
+
+def _put_lines(stream: IO[bytes], lines: "queue.Queue[str | None]") -> None:
+    with stream, contextlib.suppress(OSError, ValueError):
+        for line in stream:
+            lines.put(line.decode(errors="replace").rstrip())
+    lines.put(None)
+
+
+@contextlib.contextmanager
+def lock_file(path: Path) -> Iterator[bool]:
+    """True while this is the only holder of the lock, among all processes; the system frees it when a holder dies."""
+    with path.open("a+b") as file:
+        try:
+            if WINDOWS:
+                import msvcrt
+
+                file.seek(0)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = True
+        except OSError as error:  # EDEADLK, EACCES: Windows' words for "held"; others mean that there are no locks here
+            alone = error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+        yield alone
+
+
 def clean_environment() -> dict[str, str]:
-    """Our environment without what would make another Python load Blender's or the user's packages."""
-    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(("PYTHON", "VIRTUAL_ENV"))}
-    return {**kept, "PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+    """Our environment without what would make another Python or its pip use Blender's or the user's packages."""
+    dropped = ("PYTHON", "VIRTUAL_ENV", "PIP_TARGET", "PIP_PREFIX", "PIP_USER")
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(dropped)}
+    return {**kept, "PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", "PIP_USER": "0"}
 
 
 def end_tree(process: subprocess.Popen, wait_s: float = 5.0) -> None:
@@ -101,7 +174,7 @@ def wait_for_end(pid: int, wait_s: float) -> bool:
 def command_line(pid: int) -> str:
     """The command that the process was started with, "" where the system does not tell."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        if Path("/proc/self/cmdline").exists():
+        if PROC:
             return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         if WINDOWS:
             query = f"(Get-CimInstance Win32_Process -Filter 'ProcessId={pid}').CommandLine"
@@ -133,7 +206,7 @@ def _signal_group(group: int, number: int) -> None:
 def _has_ended(pid: int) -> bool:
     """True for a process that has ended and waits for its parent to notice; where the system tells."""
     try:
-        if sys.platform == "linux":
+        if PROC:
             return Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()[0] == b"Z"
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except (OSError, IndexError):  # ChildProcessError: not ours, so its own parent looks after it

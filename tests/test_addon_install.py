@@ -1,0 +1,333 @@
+"""blender_addon/install.py: real environments and a real pip, with a tiny wheel in a local folder and no network."""
+
+import base64
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from .addon_modules import addon_module
+
+install = addon_module("install")
+environment = addon_module("environment")
+interpreters = addon_module("interpreters")
+pip_output = addon_module("pip_output")
+posix = pytest.mark.skipif(os.name != "posix", reason="scripts that stand in for interpreters")
+
+
+def make_wheel(folder, name="tiny", version="1.0"):
+    """A wheel with one module."""
+    folder.mkdir(exist_ok=True)
+    info = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": f"VERSION = {version!r}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = [f"{info}/RECORD,,"]
+    for path, text in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+        record.append(f"{path},sha256={digest},{len(text)}")
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        for path, text in files.items():
+            wheel.writestr(path, text)
+        wheel.writestr(f"{info}/RECORD", "\n".join(record) + "\n")
+
+
+class Ground:
+    """A home, a source with requirements for a tiny wheel, and what the installer said."""
+
+    def __init__(self, folder):
+        self.home, self.source, self.wheels = folder / "home", folder / "source", folder / "wheels"
+        (self.source / "requirements").mkdir(parents=True)
+        make_wheel(self.wheels)
+        self.require("tiny==1.0")
+        self.lines, self.cancel = [], threading.Event()
+
+    def require(self, *lines, links=None):
+        text = "\n".join(["# comment", "--no-index", f"--find-links {links or self.wheels.as_uri()}", *lines])
+        for build in ("cpu", "cuda"):
+            (self.source / "requirements" / f"{build}.txt").write_text(text)
+
+    def begin(self, other, purpose):
+        """An environment as if it had just been made, which takes pip long."""
+        shutil.copytree(other.home / "env", self.home / "env", symlinks=True)
+        (self.home / "env" / environment.STAMP).unlink()
+        (self.home / "env" / environment.BEGUN).write_text(purpose)
+
+    def installer(self, bases=(Path(sys.executable),), cuda=False, on_line=None):
+        return install.Installer(
+            self.source, self.home, on_line or self.lines.append, self.cancel, cuda=cuda, bases=bases
+        )
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """pip must not ask an index, nor follow this machine's settings."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_USER", "1")  # what some users have set, and what no environment can do
+    monkeypatch.setattr(install, "ROOM", {"cpu": 0, "cuda": 0})
+
+
+@pytest.fixture
+def ground(tmp_path):
+    return Ground(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A ground whose environment was installed once, over a half-made one; tests may not break it."""
+    ground = Ground(tmp_path_factory.mktemp("installed"))
+    (ground.home / "env" / "bin").mkdir(parents=True)
+    (ground.home / "env" / "bin" / "python").write_text("half")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(install, "ROOM", {"cpu": 0, "cuda": 0})
+        patch.setenv("PIP_CONFIG_FILE", os.devnull)
+        patch.setenv("PIP_NO_INDEX", "1")
+        ground.python = ground.installer().run()
+    return ground
+
+
+def error_of(call, *arguments):
+    with pytest.raises(install.BackendError) as caught:
+        call(*arguments)
+    return caught.value
+
+
+def script(path, text):
+    """An executable that stands in for an interpreter."""
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(0o755)
+    return path
+
+
+def says(path, version, bits=64, venv=True):
+    """An interpreter that tells this about itself."""
+    told = f'{{"version": {list(version)}, "bits": {bits}, "venv": {str(venv).lower()}, "missing": []}}'
+    return script(path, f"echo '{told}'")
+
+
+def test_an_environment_is_made_in_place_of_a_half_made_one(installed):
+    told = subprocess.run([installed.python, "-c", "import tiny; print(tiny.VERSION)"], capture_output=True, check=True)
+    assert told.stdout.strip() == b"1.0"
+    assert install.installed_python(installed.home) == installed.python
+    assert not install.outdated(installed.home, installed.source)
+    assert any("Making an environment" in line for line in installed.lines)
+    assert "Successfully installed tiny-1.0" in (installed.home / "install.log").read_text()
+
+
+def test_other_requirements_make_it_outdated_and_comments_do_not(installed, tmp_path):
+    other = Ground(tmp_path)
+    other.require("tiny==1.0", "# another comment", links=installed.wheels.as_uri())
+    assert not install.outdated(installed.home, other.source)
+    other.require("tiny==2.0", links=installed.wheels.as_uri())
+    assert install.outdated(installed.home, other.source)
+    assert install.outdated(tmp_path / "nothing", other.source)
+
+
+def test_cancelled_in_the_middle_then_repeated_it_goes_on(ground, installed):
+    ground.begin(installed, "cpu ")
+    listener = socket.create_server(("127.0.0.1", 0))  # takes the connection of pip and never answers
+    ground.require("tiny==1.0", links=f"http://127.0.0.1:{listener.getsockname()[1]}/")
+    children = []
+
+    def cancel_pip():
+        listener.accept()
+        children.extend(children_of(os.getpid()))
+        ground.cancel.set()
+        children.append(time.monotonic())
+
+    thread = threading.Thread(target=cancel_pip)
+    thread.start()
+    with pytest.raises(install.Cancelled):
+        ground.installer().run()
+    thread.join()
+    assert time.monotonic() - children.pop() < 8
+    assert children and not any(addon_module("processes").is_running(pid) for pid in children)
+    assert install.installed_python(ground.home) is None  # half an environment is none
+    listener.close()
+
+    ground.cancel.clear()
+    ground.require("tiny==1.0")
+    assert ground.installer().run() == install.installed_python(ground.home)
+    assert "Going on with the environment that is there" in ground.lines
+
+
+def children_of(pid):
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    return [int(word) for word in found.stdout.split()]
+
+
+def test_a_second_installation_at_once_is_refused(ground):
+    seen = []
+
+    def on_line(line):
+        if not seen:
+            seen.append(error_of(ground.installer().run))
+            ground.cancel.set()
+
+    with pytest.raises(install.Cancelled):
+        ground.installer(on_line=on_line).run()
+    assert "Another installation" in seen[0].what
+
+
+@posix
+def test_a_cancelled_venv_is_killed(ground, tmp_path):
+    base = script(tmp_path / "python", f'[ "$1" = "-m" ] && exec sleep 60\nexec {sys.executable} "$@"')
+    threading.Timer(1.5, ground.cancel.set).start()
+    start = time.monotonic()
+    with pytest.raises(install.Cancelled):
+        ground.installer([base]).run()
+    assert time.monotonic() - start < 6
+
+
+@posix
+def test_wrong_pythons_are_passed_over_and_named(ground, tmp_path):
+    bases = [
+        says(tmp_path / "old", (3, 10, 13)),
+        says(tmp_path / "narrow", (3, 11, 7), bits=32),
+        says(tmp_path / "bare", (3, 11, 2), venv=False),
+        script(tmp_path / "stub", "echo 'Python was not found'; exit 9"),
+        tmp_path / "missing",
+    ]
+    error = error_of(ground.installer(bases).run)
+    assert error.mend == "install" and "3.10.13, and 3.11 or newer is needed" in error.what
+    said = "\n".join(ground.lines)
+    assert all(word in said for word in ("32-bit", "python3-venv", "stub cannot be run", "missing cannot be run"))
+
+
+@posix
+def test_a_base_that_cannot_make_environments_is_passed_over(ground, tmp_path):
+    bad = script(tmp_path / "bad", f'[ "$1" = "-m" ] && {{ echo out of luck; exit 1; }}\nexec {sys.executable} "$@"')
+    assert "out of luck" in error_of(ground.installer([bad]).run).what
+
+
+def test_blender_itself_is_never_started_as_a_python(tmp_path):
+    blender = script(tmp_path / "blender-4.5", f"touch {tmp_path}/started")
+    assert interpreters.probe(blender) is None
+    assert "This is Blender" in error_of(install.check_python, blender).what
+    assert not (tmp_path / "started").exists()
+
+
+def test_a_package_that_does_not_exist_is_named(installed, tmp_path):
+    other = Ground(tmp_path)
+    other.home, other.wheels = installed.home, installed.wheels
+    other.require("no-such-package==3.0")
+    before = install.installed_python(installed.home)
+    error = error_of(other.installer().run)
+    assert "There is no no-such-package==3.0 for Python 3." in error.what and error.mend == "settings"
+    assert before and install.installed_python(installed.home) is None
+    installed.installer().run()  # repeated, it is whole again
+    assert install.installed_python(installed.home) == before
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the CUDA build's wheels are Linux's")
+def test_without_kaolin_the_cuda_build_is_still_installed(ground, installed):
+    ground.begin(installed, "cuda ")
+    ground.require("tiny==1.0", "kaolin==0.18.0")
+    ground.installer(cuda=True).run()
+    assert any("no Kaolin" in line for line in ground.lines)
+    assert not install.outdated(ground.home, ground.source)
+
+
+def test_too_little_room_is_said_before_anything_is_made(ground, monkeypatch):
+    monkeypatch.setattr(install, "ROOM", {"cpu": 10**18, "cuda": 10**18})
+    assert "GB left" in error_of(ground.installer().run).what
+    assert not (ground.home / "env").exists()
+
+
+def test_missing_requirements_are_named(ground):
+    (ground.source / "requirements" / "cpu.txt").unlink()
+    assert "without its requirements" in error_of(ground.installer().run).what
+
+
+def test_an_environment_whose_base_is_gone_is_not_installed(installed):
+    config = installed.home / "env" / "pyvenv.cfg"
+    text = config.read_text()
+    config.write_text(text.replace("home = ", "home = /gone"))
+    try:
+        assert install.installed_python(installed.home) is None
+    finally:
+        config.write_text(text)
+
+
+def test_looking_whether_it_is_installed_is_quick(installed):
+    start = time.perf_counter()
+    for _ in range(20):
+        install.installed_python(installed.home)
+        install.outdated(installed.home, installed.source)
+    assert (time.perf_counter() - start) / 20 < 0.01
+
+
+def test_windows_long_paths_get_a_short_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCALAPPDATA", "C:/Users/me/AppData/Local")
+    home = Path("C:/Users/me/AppData/Roaming/Blender Foundation/Blender/4.5/extensions/.user/user_default/diorama")
+    short = environment.environment_folder(home, windows=True, long_paths=False)
+    assert short == Path("C:/Users/me/AppData/Local/Diorama/env")
+    assert environment.environment_folder(home, windows=True, long_paths=True) == home / "env"
+    assert environment.environment_folder(home, windows=False) == home / "env"
+    assert environment.environment_folder(Path("C:/d"), windows=True, long_paths=False) == Path("C:/d/env")
+
+
+def test_a_python_with_nothing_in_it_is_refused_by_name(installed):
+    error = error_of(install.check_python, installed.python)
+    assert (
+        error.what.startswith("This Python lacks what the backend needs: torch, diffusers") and error.mend == "install"
+    )
+
+
+@posix
+def test_an_old_python_is_refused_by_its_version(tmp_path):
+    assert "Python 3.9.2 (64 bits) is too old" in error_of(install.check_python, says(tmp_path / "p", (3, 9, 2))).what
+
+
+@pytest.mark.parametrize("text", ["exit 3", "echo nonsense", "echo '{}'", "echo '[1]'"])
+@posix
+def test_what_is_no_python_is_refused(tmp_path, text):
+    assert "cannot be run as a Python" in error_of(install.check_python, script(tmp_path / "p", text)).what
+
+
+def test_this_python_can_run_the_backend():
+    assert install.check_python(Path(sys.executable)).startswith("3.")
+
+
+def test_pips_progress_becomes_a_line_each_few_percent():
+    lines = pip_output.PipLines()
+    assert (
+        lines.read("  Downloading torch-2.13.0-cp311-cp311-manylinux.whl (200.0 MB)")
+        == "Downloading torch-2.13.0 (200.0 MB)"
+    )
+    shown = [lines.read(f"Progress {mb * 10**6} of {200 * 10**6}") for mb in range(201)]
+    shown = [line for line in shown if line]
+    assert shown[0] == "Downloading torch-2.13.0: 5 % of 200 MB" and len(shown) == 20
+    assert lines.read("Requirement already satisfied: pip") == ""
+
+
+@pytest.mark.parametrize(
+    ("output", "what", "mend"),
+    [
+        ("OSError: [Errno 28] No space left on device", "The disk is full", "install"),
+        ("Retrying after NewConnectionError('getaddrinfo failed')\nERROR: No matching distribution found for torch",
+         "cannot be reached", "install"),
+        ("SSLError(certificate verify failed)", "certificate", "install"),
+        ("PermissionError: [WinError 5] Access is denied", "cannot be written", "install"),
+        ("OSError: [WinError 206] The filename or extension is too long", "too long for Windows", "install"),
+        ("ERROR: No matching distribution found for torch==2.13.0", "no torch==2.13.0 for Python 3.15", "settings"),
+        ("Traceback\nERROR: something new", "something new", "log"),
+        ("", "failed", "log"),
+    ],
+)  # fmt: skip
+def test_pips_faults_are_told_in_plain_words(output, what, mend):
+    error = pip_output.pip_fault(output, "log", "3.15")
+    assert what in error.what and error.mend == mend
