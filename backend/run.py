@@ -13,8 +13,9 @@ from .export.files import check_writable
 from .export.result import Written, write_result
 from .generate import OnStep, generate
 from .guidance.models import Models, load_models
-from .prepare import prepare
+from .prepare import prepare, with_meshes
 from .presets import settings_for
+from .scene.given import make_given
 from .schema import SceneRequest
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -28,26 +29,40 @@ def run(
     on_warning: Callable[[str], None],
     resume: Checkpoint | None = None,
     models: Models | None = None,
+    meshes: Path | None = None,
 ) -> Written:
     """Generate the request's scene and write its files into `folder`.
 
     `models` saves loading them again; they must be the ones the request's settings name. The checkpoint stays until
     the result is written. A run that starts anew removes what an earlier one left there, so that a checkpoint always
-    belongs to the folder's last run. Raises UserError for whatever the user can mend.
+    belongs to the folder's last run. `meshes` is a GLB with a node for each slot of kind start or context; a checkpoint
+    has them inside. Raises UserError for whatever the user can mend.
     """
     started = time.monotonic()
     settings = settings_for(request.preset, request.settings)
-    request, warnings = prepare(request)
     check_writable(folder)
+    if resume:
+        given, (request, warnings) = None, prepare(request)
+    else:
+        request, user_meshes, read = with_meshes(request, meshes)
+        request, parsed = prepare(request)
+        given, fitted = make_given(request.slots, user_meshes, settings.resolution, device)
+        warnings = read + parsed + fitted
     models = models or load_models(settings, device)
-    warnings += models.warnings([slot.prompt for slot in request.slots])
+    warnings += models.warnings(_prompts(request))
     for warning in warnings:
         on_warning(warning)
     if resume is None or resume.path.resolve() != (folder / CHECKPOINT).resolve():
         (folder / CHECKPOINT).unlink(missing_ok=True)
     loading_s = time.monotonic() - started
-    outcome = generate(request, settings, models, device, on_step, folder / CHECKPOINT, resume)
+    outcome = generate(request, settings, models, device, on_step, folder / CHECKPOINT, resume, given)
     timings_s = {"loading": loading_s, "optimisation": outcome.seconds}
     written = write_result(folder, request, settings, outcome.scene, outcome.rewards, timings_s, warnings)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return written
+
+
+def _prompts(request: SceneRequest) -> list[str]:
+    """Those the networks are asked with: context only where it stands in a relation."""
+    related = {name for relation in request.relations for name in (relation.subject, relation.object)}
+    return [slot.prompt for slot in request.slots if slot.kind != "context" or slot.name in related]

@@ -7,7 +7,7 @@ parameters are the caller's to detach.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -117,16 +117,21 @@ def check_relations(bounds: Mapping[str, Bounds], relations: Sequence[Relation])
     return found
 
 
-def check_scene(meshes: Mapping[str, Mesh], relations: Sequence[Relation]) -> Report:
-    """The report on the final meshes, by slot name. Slots without faces satisfy nothing and touch nothing."""
+def check_scene(meshes: Mapping[str, Mesh], relations: Sequence[Relation], fixed: Collection[str] = ()) -> Report:
+    """The report on the final meshes, by slot name. Slots without faces satisfy nothing and touch nothing.
+
+    fixed: slots that cannot move, whose gaps and penetrations among themselves are the user's own.
+    """
     solid = {name: mesh for name, mesh in meshes.items() if mesh.faces.shape[0] > 0}
     bounds = {name: bounds_of(mesh.vertices[mesh.faces.reshape(-1)].detach()) for name, mesh in solid.items()}
-    shared = {(a, b): penetration_volume(solid[a], solid[b]) for a, b in itertools.combinations(solid, 2)}
+    pairs = [(a, b) for a, b in itertools.combinations(solid, 2) if not (a in fixed and b in fixed)]
+    shared = {(a, b): penetration_volume(solid[a], solid[b]) for a, b in pairs}
     gaps: dict[str, float] = {}
     if solid:
         known = [r for r in relations if r.subject in solid and r.object in solid]
         stacked = Bounds(*(torch.stack(ends) for ends in zip(*bounds.values(), strict=True)))
         gaps = dict(zip(solid, support_gaps(stacked, standing_on(list(solid), known)).tolist(), strict=True))
+    gaps = {name: gap for name, gap in gaps.items() if name not in fixed}
     return Report(check_relations(bounds, relations), {pair: v for pair, v in shared.items() if v > 0.0}, gaps)
 
 

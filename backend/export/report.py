@@ -20,6 +20,7 @@ def build_report(
     models: Mapping[str, str],
     timings_s: Mapping[str, float],
     slots: Sequence[Mapping[str, Any]],
+    context: Sequence[str] = (),
     relations: Sequence[Mapping[str, Any]],
     rewards: Mapping[str, Any],
     warnings: Sequence[str],
@@ -27,7 +28,8 @@ def build_report(
     """The report in JSON's own types.
 
     request: as it was read. settings: the effective ones, by field name. models: role -> id or folder. timings_s: part
-    of the run -> seconds. slots: `ExportedSlot.summary()` of each. relations: each with subject, relation, object,
+    of the run -> seconds. slots: `ExportedSlot.summary()` of each that was exported. context: names of the slots that
+    stayed as they were, and are not in the result. relations: each with subject, relation, object,
     fulfilled (bool) and, where known, its reward. rewards: question -> log-odds. A slot's export notes are repeated
     among the warnings with the slot's name, unfulfilled relations too: who reads only those misses nothing.
     """
@@ -47,6 +49,7 @@ def build_report(
             "models": dict(models),
             "timings_s": {part: round(float(seconds), 3) for part, seconds in timings_s.items()},
             "slots": list(slots),
+            "context": list(context),
             "relations": list(relations),
             "rewards": dict(rewards),
             "warnings": list(dict.fromkeys(told)),

@@ -8,13 +8,15 @@ from typing import NamedTuple
 
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..arrange.physics import Report, check_scene
+from ..arrange.relations import bounds_of
 from ..render.cameras import Cameras
 from ..render.lighting import studio_lighting
-from ..render.shade import render
+from ..render.shade import ColourField, render
 from ..render.views import framed
-from ..scene.mesh import Mesh
+from ..scene.mesh import Mesh, merge
 from ..scene.slots import Scene
 from ..schema import SceneRequest, Settings
 from .glb import SlotResult, export_scene
@@ -47,7 +49,7 @@ def write_result(
     started = time.monotonic()
     with torch.no_grad():
         surfaces = scene.surfaces(training=False)
-        mesh = scene.scene_mesh(surfaces)
+        placed = [model.mesh(i, surface) for i, (model, surface) in enumerate(zip(scene.slots, surfaces, strict=True))]
         provenance = {"prompt": request.prompt, "seed": request.seed, "preset": request.preset}
         results = [
             SlotResult(
@@ -59,16 +61,19 @@ def write_result(
                 provenance | {"slot_prompt": slot.prompt, "rewards": rewards},
             )
             for i, slot in enumerate(request.slots)
+            if slot.kind != "context"
         ]
         glb = folder / "scene.glb"
         extras = provenance | {"generator": "Diorama", "settings": settings.model_dump()}
         exported = export_scene(results, glb, settings.texture_px, settings.max_faces, extras)
-        device = mesh.vertices.device
+        device = placed[0].vertices.device
         meshes = {e.name: _as_mesh(e.vertices, e.faces, device) for e in exported}
-        checks = check_scene(meshes, request.relations)
+        context = {slot.name: placed[i] for i, slot in enumerate(request.slots) if slot.kind == "context"}
+        checks = check_scene(meshes | context, request.relations, fixed=context)
         sheet, turn = folder / "preview.png", folder / "turntable.gif"
-        _write_sheet(sheet, mesh, scene, settings.preview_px)
-        _write_turn(turn, mesh, scene, settings.preview_px)
+        subject = _subject(scene, placed)
+        _write_sheet(sheet, subject, settings.preview_px)
+        _write_turn(turn, subject, settings.preview_px)
     report = folder / "report.json"
     write_report(
         build_report(
@@ -78,6 +83,7 @@ def write_result(
             models={"prior": settings.prior, "vlm": settings.vlm},
             timings_s=timings_s | {"export": time.monotonic() - started},
             slots=[e.summary() for e in exported],
+            context=list(context),
             relations=[
                 {**relation.model_dump(), "fulfilled": holds, "penetration_m3": dict(_pairs(checks))}
                 for relation, holds in checks.relations
@@ -100,28 +106,40 @@ def _as_mesh(vertices: NDArray, faces: NDArray, device: torch.device) -> Mesh:
     return Mesh(v, f, torch.zeros(len(f), dtype=torch.int64, device=device), v)
 
 
-def _write_sheet(path: Path, mesh: Mesh, scene: Scene, px: int) -> None:
+class _Subject(NamedTuple):
+    """What pictures are taken of."""
+
+    mesh: Mesh  # everything
+    colour: ColourField
+    low: Tensor  # (3,) metres, bounds of what is framed
+    high: Tensor  # (3,)
+
+
+def _subject(scene: Scene, placed: list[Mesh]) -> _Subject:
+    bounds = [bounds_of(mesh.vertices) for mesh in placed]
+    low, high = scene.in_view(torch.stack([b.low for b in bounds]), torch.stack([b.high for b in bounds]))
+    return _Subject(merge(placed), scene.colour, low, high)
+
+
+def _write_sheet(path: Path, subject: _Subject, px: int) -> None:
     angles = [THREE_QUARTER, *VIEWS.values(), ABOVE]
     captions = ["three-quarter", *VIEWS, "from above"]
-    azimuth_deg, elevation_deg = torch.tensor(angles, device=mesh.vertices.device).unbind(1)
-    write_contact_sheet(_photograph(mesh, scene, azimuth_deg, elevation_deg, px), path, captions, columns=3)
+    azimuth_deg, elevation_deg = torch.tensor(angles, device=subject.low.device).unbind(1)
+    write_contact_sheet(_photograph(subject, azimuth_deg, elevation_deg, px), path, captions, columns=3)
 
 
-def _write_turn(path: Path, mesh: Mesh, scene: Scene, px: int) -> None:
-    azimuth_deg = torch.arange(TURNTABLE_FRAMES, device=mesh.vertices.device) * (360.0 / TURNTABLE_FRAMES) - 35.0
-    write_turntable(_photograph(mesh, scene, azimuth_deg, torch.full_like(azimuth_deg, 18.0), px), path)
+def _write_turn(path: Path, subject: _Subject, px: int) -> None:
+    azimuth_deg = torch.arange(TURNTABLE_FRAMES, device=subject.low.device) * (360.0 / TURNTABLE_FRAMES) - 35.0
+    write_turntable(_photograph(subject, azimuth_deg, torch.full_like(azimuth_deg, 18.0), px), path)
 
 
-def _photograph(
-    mesh: Mesh, scene: Scene, azimuth_deg: torch.Tensor, elevation_deg: torch.Tensor, px: int
-) -> list[NDArray]:
+def _photograph(subject: _Subject, azimuth_deg: Tensor, elevation_deg: Tensor, px: int) -> list[NDArray]:
     """One (H, W, 3) array a view, rendered view by view: a whole turn at once would not fit a small GPU."""
-    low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
     large, frames = px * SUPERSAMPLING, []
     for azimuth, elevation in zip(azimuth_deg % 360.0, elevation_deg, strict=True):
-        cameras: Cameras = framed(low, high, azimuth[None], elevation[None], zoom=0.95)
-        lighting = studio_lighting(cameras, (low + high) / 2)
-        rgb = render(mesh, scene.colour, cameras, lighting, large, large).rgb
+        cameras: Cameras = framed(subject.low, subject.high, azimuth[None], elevation[None], zoom=0.95)
+        lighting = studio_lighting(cameras, (subject.low + subject.high) / 2)
+        rgb = render(subject.mesh, subject.colour, cameras, lighting, large, large).rgb
         small = torch.nn.functional.avg_pool2d(rgb.permute(0, 3, 1, 2), SUPERSAMPLING)
         frames.append(small[0].permute(1, 2, 0).cpu().numpy())
     return frames
