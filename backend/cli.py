@@ -17,7 +17,7 @@ from .schema import SceneRequest, read_request
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 OUT = Path("out/scene")
-NOT_WITH_RESUME = ("prompt", "layout", "request", "preset", "seed", "steps")  # a resumed run keeps its own request
+NOT_WITH_RESUME = ("prompt", "layout", "request", "meshes", "preset", "seed", "steps")  # the run's own are kept
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("prompt", nargs="?", metavar="PROMPT", help='such as "a red cube on top of a blue sphere"')
     generate.add_argument("--layout", type=Path, help="JSON with slots, relations and settings, joined to the prompt")
     generate.add_argument("--request", type=Path, help="JSON with a whole scene request, instead of a prompt")
+    generate.add_argument(
+        "--meshes", type=Path, metavar="FILE.glb", help="meshes of slots of kind start or context, by node name"
+    )
     generate.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="go on from a run's checkpoint, as it was")
     generate.add_argument("--preset", help=f"{', '.join(sorted(PRESETS))} (default: starter)")
     generate.add_argument("--seed", type=int, help="random seed (default: 0)")
@@ -85,7 +88,7 @@ def _generate(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out or (arguments.resume.parent if checkpoint else OUT)
     bar = ProgressBar(sys.stderr)
     try:
-        written = run(request, out, device, bar.show, _warn, checkpoint)
+        written = run(request, out, device, bar.show, _warn, checkpoint, meshes=arguments.meshes)
     except KeyboardInterrupt:
         raise Interrupted("stopped", remedy=_go_on(out, out / CHECKPOINT, arguments.resume)) from None
     except OutputError as error:
