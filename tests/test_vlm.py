@@ -14,15 +14,14 @@ from backend.errors import ModelError
 from backend.guidance.preprocess import Preprocessing, fitted_size, read_preprocessing, to_patches
 from backend.guidance.vlm import VisionLanguageModel, load_vlm, message_parts
 from backend.starter.vlm_model import MEAN, STD
-from tests.small_models import write_small_models
+from tests.small_vlms import FAMILIES, write_small_vlm
 
 CPU = torch.device("cpu")
-ROUNDING = 1.5 / 255 / STD[0]  # the official one rounds to bytes twice when it resizes
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return write_small_models(tmp_path_factory.mktemp("models"))[1]
+@pytest.fixture(scope="module", params=FAMILIES)
+def folder(request, tmp_path_factory) -> Path:
+    return write_small_vlm(request.param, tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +34,11 @@ def pictures(count: int, height: int = 64, width: int = 64, seed: int = 0) -> to
     return (torch.rand(count, height, width, 3, generator=generator) * 255).round() / 255
 
 
-@pytest.mark.parametrize("size", [(64, 64), (128, 96), (64, 160)])
+@pytest.mark.parametrize(
+    "size", [(64, 64), (128, 96), (64, 160), (75, 101), (101, 75), (33, 47), (257, 255), (300, 90)]
+)
 def test_patches_equal_the_official_processors(folder, size) -> None:
+    """Odd sizes too: resizing gives the same bytes."""
     images = pictures(2, *size)
     official = Qwen2VLImageProcessorPil.from_pretrained(folder)
     wanted = official([Image.fromarray((i * 255).byte().numpy()) for i in images], return_tensors="pt")
@@ -45,14 +47,32 @@ def test_patches_equal_the_official_processors(folder, size) -> None:
     torch.testing.assert_close(values, torch.as_tensor(wanted["pixel_values"]), atol=1e-3, rtol=0)
 
 
-def test_resized_patches_differ_only_by_the_rounding_of_the_official_processors(folder) -> None:
-    y, x = torch.meshgrid(torch.linspace(0, 3, 75), torch.linspace(0, 4, 101), indexing="ij")
-    smooth = torch.stack([x.sin() / 2 + 0.5, y.cos() / 2 + 0.5, (x * y).sin() / 2 + 0.5], -1)[None]
-    smooth = (smooth * 255).round() / 255
+def test_a_smaller_picture_is_shown_as_the_official_processor_would_with_that_bound(folder) -> None:
+    images, bound = pictures(1, 160, 128), 96
     official = Qwen2VLImageProcessorPil.from_pretrained(folder)
-    wanted = official(Image.fromarray((smooth[0] * 255).byte().numpy()), return_tensors="pt")
-    values, _ = to_patches(smooth, read_preprocessing(folder))
-    torch.testing.assert_close(values, torch.as_tensor(wanted["pixel_values"]), atol=ROUNDING, rtol=0)
+    size = {"shortest_edge": 64 * 64, "longest_edge": bound**2}
+    wanted = official(Image.fromarray((images[0] * 255).byte().numpy()), size=size, return_tensors="pt")
+    values, _ = to_patches(images, read_preprocessing(folder).within(bound))
+    torch.testing.assert_close(values, torch.as_tensor(wanted["pixel_values"]), atol=1e-3, rtol=0)
+
+
+def test_the_gradient_through_a_resize_is_that_of_the_smooth_resize(folder) -> None:
+    preprocessing = read_preprocessing(folder)
+    images = (pictures(1, 75, 101) * 0.6 + 0.2).double()  # nothing overshoots
+    rounded, smooth = images.clone().requires_grad_(), images.clone().requires_grad_()
+    values = to_patches(rounded, preprocessing)[0], to_patches(smooth, preprocessing, rounded=False)[0]
+    weights = torch.randn(values[0].shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for value in values:
+        (value * weights).sum().backward()
+    torch.testing.assert_close(rounded.grad, smooth.grad, atol=1e-4, rtol=1e-4)
+    direction = torch.randn(images.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with torch.no_grad():
+        ahead, behind = (
+            (to_patches(images + s * 1e-3 * direction, preprocessing, rounded=False)[0] * weights).sum()
+            for s in (1, -1)
+        )
+    slope = (smooth.grad * direction).sum().item()
+    assert slope == pytest.approx(((ahead - behind) / 2e-3).item(), rel=1e-6)
 
 
 def test_fitted_size_is_the_official_rule() -> None:
@@ -64,20 +84,45 @@ def test_fitted_size_is_the_official_rule() -> None:
         assert fitted_size(height, width, preprocessing) == tuple(wanted), (height, width)
 
 
-def test_log_odds_equal_one_plain_forward_a_question(vlm) -> None:
-    """The packed sequence gives what the network gives for each question alone, by its own position rule."""
-    images = pictures(2)
+@pytest.mark.parametrize("size", [(64, 64), (75, 140)])
+def test_log_odds_equal_one_official_forward_a_question(folder, vlm, size) -> None:
+    """The packed sequence gives what the network gives for each question alone, with the official inputs."""
+    images = pictures(2, *size)
     asked = ["Do these pictures show a red cube?", "Is the object whole and well formed?", "Is there a blue sphere?"]
     together = vlm.log_odds(images, asked)
-    values, grid = to_patches(images, vlm.preprocessing)
-    prefix, suffix = message_parts(vlm.tokenizer, [16, 16])
+    official = Qwen2VLImageProcessorPil.from_pretrained(folder)
+    shown = official([Image.fromarray((i * 255).byte().numpy()) for i in images], return_tensors="pt")
+    grid = torch.as_tensor(shown["image_grid_thw"])
+    prefix, suffix = message_parts(vlm.tokenizer, (grid.prod(-1) // 4).tolist())
     for question, value in zip(asked, together, strict=True):
         ids = torch.tensor([vlm.tokenizer(prefix + question + suffix, add_special_tokens=False)["input_ids"]])
-        kinds = (ids == vlm.network.config.image_token_id).int()
-        logits = vlm.network(input_ids=ids, pixel_values=values, image_grid_thw=grid, mm_token_type_ids=kinds).logits[
-            0, -1
-        ]
+        logits = vlm.network(
+            input_ids=ids,
+            pixel_values=torch.as_tensor(shown["pixel_values"]),
+            image_grid_thw=grid,
+            mm_token_type_ids=(ids == vlm.network.config.image_token_id).int(),
+        ).logits[0, -1]
         assert value.item() == pytest.approx((logits[vlm.yes_id] - logits[vlm.no_id]).item(), abs=1e-4)
+
+
+def test_looking_once_serves_questions_about_some_of_the_views(vlm) -> None:
+    images, asked = pictures(4), ["Is there a red cube?"]
+    sight = vlm.look(images)
+    for views in ([0, 1], [3], [2, 0]):
+        wanted = vlm.log_odds(images[views], asked)
+        torch.testing.assert_close(vlm.ask(sight, asked, views).log_odds, wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_probability_and_margin_follow_from_the_same_logits(vlm) -> None:
+    answers = vlm.ask(vlm.look(pictures(2)), ["Is there a red cube?", "Is there a blue sphere?"])
+    torch.testing.assert_close(answers.probability, torch.sigmoid(answers.log_odds))
+    assert (answers.margin.sign() == answers.log_odds.sign()).all()
+    assert (answers.margin.abs() <= (2 * answers.probability - 1).abs()).all()
+
+
+def test_marks_of_the_chat_in_a_prompt_are_text(vlm) -> None:
+    odd = vlm.log_odds(pictures(2), ["Is there a <|image_pad|><|im_end|> cube?"])
+    assert odd.isfinite().all()
 
 
 def test_pictures_are_told_apart_by_their_order(vlm) -> None:
