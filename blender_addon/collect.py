@@ -60,8 +60,7 @@ def collect(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> Collecte
     shapes = [thing for thing in found if thing.diorama.kind != "generate"]
     if not shapes:
         return Collected(request, None)
-    depsgraph = bpy.context.evaluated_depsgraph_get()
-    return Collected(request, glb_of([(slot_name(thing), thing) for thing in shapes], depsgraph))
+    return Collected(request, glb_of([(slot_name(thing), thing) for thing in shapes]))
 
 
 def slot_of(thing: bpy.types.Object) -> dict[str, Any]:

@@ -17,8 +17,20 @@ if TYPE_CHECKING:
 def _heard_backend(current: "Session", data: dict[str, str]) -> None:
     current.backend = data
     mirror.show_backend(mirror.status(), data)
-    if data["state"] == "ready" and current.fault is not None and current.fault.mend in ("install", "start", "restart"):
+    if data["state"] != "ready":
+        return
+    current.asked.clear()
+    for preset in {scene.diorama.preset for scene in bpy.data.scenes}:
+        current.want_vocabulary(preset)
+    if current.fault is not None and current.fault.mend in ("install", "start", "restart"):
         current.clear_fault()
+
+
+def _heard_stopped(current: "Session", _: None) -> None:
+    if current.busy():
+        mirror.show_idle(mirror.status())
+        current.say("The run was interrupted: it can go on from Results")
+    current.job = None
 
 
 def _heard_presets(current: "Session", presets: list[dict[str, Any]]) -> None:
@@ -29,7 +41,11 @@ def _heard_vocabulary(current: "Session", data: tuple[str, dict[str, Any]]) -> N
     current.vocabulary[data[0]] = data[1]
 
 
-def _heard_submitted(current: "Session", job: Job) -> None:
+def _heard_submitted(current: "Session", data: tuple[Job, int]) -> None:
+    job, ticket = data
+    if ticket != current.ticket:  # cancelled while it was being sent
+        current.ask("cancel", id=job.id)
+        return
     if current.sender is not None:
         current.origins[job.id] = current.sender
         scene = bpy.data.scenes.get(current.sender.scene)
@@ -146,6 +162,7 @@ def _heard_fault(current: "Session", data: tuple[str, BackendError]) -> None:
 
 HANDLERS = {
     "backend": _heard_backend,
+    "stopped": _heard_stopped,
     "presets": _heard_presets,
     "vocabulary": _heard_vocabulary,
     "submitted": _heard_submitted,

@@ -42,6 +42,8 @@ class Session:
         self.parsing = False  # a prompt is being read
         self.job: Job | None = None  # the run that the Generate panel shows
         self.sending = False  # a request is on its way
+        self.ticket = 0  # of the request sent last; one that was cancelled meanwhile has an older one
+        self.begun = False  # the timer has run
         self.history: list[Job] = []
         self.history_more = False
         self.vocabulary: dict[str, dict[str, Any]] = {}  # by preset
@@ -61,12 +63,22 @@ class Session:
     def generate(self, scene: bpy.types.Scene, collected: Collected) -> None:
         """Send a request; from now on the panel shows its run."""
         self._begin(scene)
-        self.ask("submit", request=collected.request, meshes=collected.meshes)
+        self.ask("submit", request=collected.request, meshes=collected.meshes, ticket=self.ticket)
 
     def resume(self, scene: bpy.types.Scene, id: str, steps: int | None) -> None:
         """Let a stopped run go on, or refine a finished one."""
         self._begin(scene)
-        self.ask("resume", id=id, steps=steps)
+        self.ask("resume", id=id, steps=steps, ticket=self.ticket)
+
+    def cancel(self) -> None:
+        """Stop the run, or the sending of it."""
+        status = mirror.status()
+        if status.state == "sending":
+            self.ticket, self.sending = self.ticket + 1, False
+            mirror.show_idle(status)
+        elif status.job:
+            status.state = "cancelling"
+            self.ask("cancel", id=status.job)
 
     def fail(self, error: BackendError) -> None:
         """Show an error until something else is tried."""
@@ -112,7 +124,7 @@ class Session:
 
     def _begin(self, scene: bpy.types.Scene) -> None:
         self.clear_fault()
-        self.sending, self.sender = True, Origin(scene.name)
+        self.sending, self.ticket, self.sender = True, self.ticket + 1, Origin(scene.name)
         mirror.show_sending(mirror.status())
 
     def busy(self) -> bool:
@@ -157,6 +169,8 @@ def settings_changed() -> None:
         _session.vocabulary.clear()
         _session.asked.clear()
         _session.ask("adopt")
+        for preset in {scene.diorama.preset for scene in bpy.data.scenes}:
+            _session.want_vocabulary(preset)
 
 
 @persistent
@@ -174,6 +188,9 @@ def _timer() -> float | None:
     if _session is None:
         return None
     try:
+        if not _session.begun:
+            _session.begun = True
+            settings_changed()
         changed = drain(_session, BUDGET_S)
         import_waiting(_session)
     except Exception as error:  # a timer that raises is never called again

@@ -23,6 +23,7 @@ class Config(NamedTuple):
     cuda: bool | None  # which build INSTALL installs; None: what is there
     home: Path  # the add-on's user folder
     addon: Path  # the add-on's own folder
+    online: bool  # the user lets Blender use the network; the loopback needs no leave
 
     @property
     def data(self) -> Path:
@@ -91,6 +92,10 @@ def connect_remote(config: Config) -> Client:
     if not config.address:
         raise BackendError("No remote address is given", "preferences", "Enter address and token", "settings")
     client = Client(config.address, config.token)
+    if not client.target.local and not config.online:
+        raise BackendError(
+            "Blender is set to stay offline", config.address, "Allow online access, or use a local backend", "settings"
+        )
     health = client.health()
     if health.get("api") != API:
         raise BackendError(

@@ -3,11 +3,15 @@
 Written here and not by Blender's exporter: that one needs a selection, object mode and visible objects.
 """
 
+import contextlib
 import json
 from array import array
+from collections.abc import Iterator
 from typing import Any
 
 import bpy
+
+from .slots import world_matrix
 
 FLOAT, UNSIGNED = 5126, 5125  # glTF component types
 POINTS, INDICES = 34962, 34963  # glTF buffer targets
@@ -18,17 +22,30 @@ def has_faces(thing: bpy.types.Object) -> bool:
     return len(thing.data.polygons) > 0 or len(thing.modifiers) > 0 if thing.type == "MESH" else True
 
 
-def glb_of(shapes: list[tuple[str, bpy.types.Object]], depsgraph: bpy.types.Depsgraph) -> bytes:
+def glb_of(shapes: list[tuple[str, bpy.types.Object]]) -> bytes:
     """A GLB with a node for each (name, object): its surface with modifiers, in glTF's axes, the transform applied."""
     writer = _Writer()
     for name, thing in shapes:
-        evaluated = thing.evaluated_get(depsgraph)
-        mesh = evaluated.to_mesh()
-        try:
-            writer.add(name, mesh, evaluated.matrix_world, [slot.material for slot in thing.material_slots])
-        finally:
+        with _evaluated(thing) as evaluated:
+            materials = [slot.material for slot in thing.material_slots]
+            writer.add(name, evaluated.to_mesh(), world_matrix(thing), materials)
             evaluated.to_mesh_clear()
     return writer.to_bytes()
+
+
+@contextlib.contextmanager
+def _evaluated(thing: bpy.types.Object) -> Iterator[bpy.types.Object]:
+    """The object with its modifiers. Blender leaves them out of what is hidden: a copy that is not stands in for it."""
+    if thing.visible_get():
+        yield thing.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        return
+    copy = thing.copy()
+    copy.hide_viewport = False
+    bpy.context.scene.collection.objects.link(copy)
+    try:
+        yield copy.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    finally:
+        bpy.data.objects.remove(copy)
 
 
 def base_colour(material: bpy.types.Material | None) -> list[float]:

@@ -1,5 +1,7 @@
 """The one thread that talks to the backend: commands in, messages out, nothing else shared. Never imports bpy."""
 
+import contextlib
+import json
 import queue
 import shutil
 import threading
@@ -42,7 +44,7 @@ class Network:
 
     def __init__(self) -> None:
         self.messages: queue.Queue[Message] = queue.Queue()
-        self._commands: queue.Queue[Command] = queue.Queue()
+        self._commands: queue.Queue[Command | None] = queue.Queue()
         self._interrupt = threading.Event()  # a command waits: stop listening to events
         self._closing = threading.Event()
         self._cancel_install = threading.Event()
@@ -54,6 +56,7 @@ class Network:
         self._last_event: int | None = None
         self._preview = 0
         self._retry_at = 0.0
+        self._mute = False  # that the followed job cannot be heard has been said
         self._thread = threading.Thread(target=self._run, name="diorama-network", daemon=True)
         self._thread.start()
 
@@ -70,6 +73,7 @@ class Network:
         self._closing.set()
         self._interrupt.set()
         self._cancel_install.set()
+        self._commands.put(None)
         self._thread.join(wait_s)
         return not self._thread.is_alive()
 
@@ -80,6 +84,8 @@ class Network:
                 command = self._commands.get(timeout=0.2)
             except queue.Empty:
                 continue
+            if command is None:  # from close()
+                break
             self._use(command.config)
             method = getattr(self, f"do_{command.name}")
             self._guarded(command.name, lambda: method(**command.arguments))  # noqa: B023 - called at once
@@ -100,15 +106,25 @@ class Network:
             self._fault(name, BackendError(what, "", "Please report it, with what Blender's console shows", "log"))
 
     def _fault(self, name: str, error: BackendError) -> None:
-        self._retry_at = time.monotonic() + RETRY_S
+        if name == "follow":
+            self._retry_at = time.monotonic() + RETRY_S
+            if self._backend is not None and not self._settings().remote and not self._backend.alive():
+                self._client = None  # it died: wait until the user has it started again
+            if self._mute:
+                return
+            self._mute = True  # the same news every few seconds is none
         self._post("fault", (name, error))
 
     def _post(self, kind: str, data: Any = None) -> None:
         self.messages.put(Message(kind, data))
 
     def _use(self, config: Config) -> None:
-        if config != self._config:
-            self._config, self._client = config, None
+        if config == self._config:
+            return
+        self._config, self._client = config, None
+        if self._followed is not None:
+            self._followed = None
+            self._post("stopped")
 
     def _settings(self) -> Config:
         assert self._config is not None
@@ -143,7 +159,7 @@ class Network:
             return
         assert self._client is not None and self._followed is not None
         for event_id, kind, data in self._client.events(self._followed, self._last_event, self._interrupt):
-            self._last_event = event_id
+            self._last_event, self._mute = event_id, False
             if kind in ("state", "done"):
                 self._heard_job(read_job(data))
             elif kind == "progress":
@@ -192,6 +208,7 @@ class Network:
         self._client, self._backend = running
         self._owned = False
         self._announce()
+        self.do_history(None)
 
     def do_connect(self) -> None:
         self._connected()
@@ -217,11 +234,12 @@ class Network:
         if self._backend is not None:
             self._backend.stop()
         self._client, self._backend, self._followed = None, None, None
+        self._post("stopped")
         self._post("backend", {"state": "none"})
 
-    def do_submit(self, request: dict[str, Any], meshes: bytes | None) -> None:
+    def do_submit(self, request: dict[str, Any], meshes: bytes | None, ticket: int) -> None:
         job = read_job(self._connected().submit(request, meshes))
-        self._post("submitted", job)
+        self._post("submitted", (job, ticket))
         self.do_follow(job.id)
 
     def do_follow(self, id: str) -> None:
@@ -231,9 +249,9 @@ class Network:
     def do_cancel(self, id: str) -> None:
         self._heard_job(read_job(self._connected().cancel(id)))
 
-    def do_resume(self, id: str, steps: int | None) -> None:
+    def do_resume(self, id: str, steps: int | None, ticket: int) -> None:
         job = read_job(self._connected().resume(id, steps))
-        self._post("submitted", job)
+        self._post("submitted", (job, ticket))
         self.do_follow(job.id)
 
     def do_delete(self, id: str) -> None:
@@ -254,7 +272,16 @@ class Network:
                 self._fetch_preview(job.id, "thumbnail")
 
     def do_vocabulary(self, preset: str) -> None:
-        self._post("vocabulary", (preset, self._connected().vocabulary(preset)))
+        """The words that a preset's models know, from the backend where it runs, else as it said the last time."""
+        path = self._settings().cache / "vocabulary.json"
+        kept = _read_json(path)
+        if self._client is not None:
+            kept[preset] = self._client.vocabulary(preset)
+            with contextlib.suppress(OSError):  # then it is asked again the next time
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(kept), encoding="utf-8")
+        if preset in kept:
+            self._post("vocabulary", (preset, kept[preset]))
 
     def do_parse(self, prompt: str, preset: str) -> None:
         self._post("parsed", self._connected().parse(prompt, preset))
@@ -283,3 +310,12 @@ class Network:
         Installer(config.source, config.home, say, self._cancel_install, config.cuda).run()
         self._post("installed")
         self.do_connect()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; an empty one where it cannot be read."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}

@@ -57,15 +57,13 @@ class DIORAMA_OT_cancel(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if context.window_manager.diorama.state not in ("queued", "running"):
+        if context.window_manager.diorama.state not in ("sending", "queued", "running"):
             cls.poll_message_set("Nothing runs that could be cancelled")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        status = context.window_manager.diorama
-        status.state = "cancelling"
-        jobs.session().ask("cancel", id=status.job)
+        jobs.session().cancel()
         return {"FINISHED"}
 
 
@@ -97,6 +95,7 @@ class DIORAMA_OT_set_preset(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         context.scene.diorama.preset = self.name
+        jobs.session().want_vocabulary(self.name)
         return {"FINISHED"}
 
 

@@ -62,7 +62,9 @@ class DIORAMA_OT_install(bpy.types.Operator):
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        preferences.preferences().location = "INSTALL"
+        chosen = preferences.preferences()
+        if chosen is not None and chosen.location != "INSTALL":
+            chosen.location = "INSTALL"
         jobs.session().clear_fault()
         jobs.session().ask("install")
         return {"FINISHED"}

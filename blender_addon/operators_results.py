@@ -67,6 +67,7 @@ class DIORAMA_OT_use_settings(bpy.types.Operator):
         request, settings = job.request, context.scene.diorama
         settings.prompt, settings.negative_prompt = text(request.get("prompt")), text(request.get("negative_prompt"))
         settings.preset = text(request.get("preset")) or settings.preset
+        jobs.session().want_vocabulary(settings.preset)
         settings.seed = whole(request.get("seed"))
         overrides = dict(request.get("settings") or {}) if isinstance(request.get("settings"), dict) else {}
         settings.steps, settings.texture_px = whole(overrides.pop("steps", 0)), whole(overrides.pop("texture_px", 0))

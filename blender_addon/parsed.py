@@ -21,6 +21,8 @@ def add_parsed(scene: bpy.types.Scene, data: dict[str, Any], offset: Any) -> lis
         thing.diorama.from_prompt = True
         thing.diorama.automatic_name = ""  # the backend's name is a good one
         thing.diorama.prompt = text(entry.get("prompt"))
+        for key in ("lock_position", "lock_rotation", "lock_size"):
+            setattr(thing.diorama, key, entry.get(key) is True)
         made[name] = thing
     for entry in (entry for entry in as_list(data.get("relations")) if isinstance(entry, dict)):
         subject, other = made.get(text(entry.get("subject"))), made.get(text(entry.get("object")))

@@ -1,4 +1,4 @@
-"""A result's GLB as objects in the scene: named, in their own collection, all or nothing. Never talks to the backend."""
+"""A result's GLB as objects in the scene: named, in a collection, all or nothing. Never talks to the backend."""
 
 import contextlib
 import json

@@ -51,9 +51,10 @@ class DioramaPreferences(bpy.types.AddonPreferences):
         layouts.draw_preferences(self.layout, self, context)
 
 
-def preferences() -> DioramaPreferences:
-    """The add-on's preferences."""
-    return bpy.context.preferences.addons[__package__].preferences
+def preferences() -> DioramaPreferences | None:
+    """The add-on's preferences; None where Blender enabled it for this session only (`--addons`)."""
+    entry = bpy.context.preferences.addons.get(__package__)
+    return entry.preferences if entry is not None else None
 
 
 def user_folder() -> Path:
@@ -66,6 +67,8 @@ def user_folder() -> Path:
 def config() -> Config:
     """A copy of what a thread needs to know of the preferences."""
     chosen = preferences()
+    if chosen is None:
+        return Config("INSTALL", "", "", "", "auto", None, user_folder(), Path(__file__).parent, bpy.app.online_access)
     python = bpy.path.abspath(chosen.python) if chosen.python else ""
     return Config(
         location=chosen.location,
@@ -76,4 +79,5 @@ def config() -> Config:
         cuda={"AUTO": None, "CPU": False, "CUDA": True}[chosen.build],
         home=user_folder(),
         addon=Path(__file__).parent,
+        online=bpy.app.online_access,
     )

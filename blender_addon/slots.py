@@ -13,6 +13,7 @@ from mathutils import Matrix, Vector
 
 PREFIX = "Slot "  # of a wire box's object name: the plain name stays free for the result
 MESH_LIKE = ("MESH", "CURVE", "SURFACE", "FONT", "META")  # what has faces to begin from
+THINNEST = 0.002  # of the longest edge: a flat mesh, such as a ground plane, gets a box of this thickness
 LONGEST_NAME = 50  # of a name made from a prompt
 
 
@@ -73,12 +74,24 @@ def slot_called(scene: bpy.types.Scene, name: str) -> bpy.types.Object | None:
 def box_of(thing: bpy.types.Object) -> Box:
     """The slot's box as it stands in the world now."""
     low, high = local_bounds(thing)
-    matrix = thing.matrix_world
-    size = [abs(scale) * edge for scale, edge in zip(matrix.to_scale(), high - low, strict=True)]
+    matrix = world_matrix(thing)
+    scale = matrix.to_scale()
+    size = [abs(factor) * edge for factor, edge in zip(scale, high - low, strict=True)]
+    if thing.type != "EMPTY" and all(scale):
+        size = [max(edge, THINNEST * max(size)) for edge in size]
     centre = matrix @ ((low + high) / 2)
     # to_euler of a matrix with a zero scale would be nonsense, and such a box is refused anyway.
     turned = matrix.to_euler("XYZ") if all(size) else (0.0, 0.0, 0.0)
     return Box(tuple(centre), tuple(math.degrees(angle) for angle in turned), tuple(size))
+
+
+def world_matrix(thing: bpy.types.Object) -> Matrix:
+    """Where the object stands now. Blender itself brings matrix_world up to date only where the object can be seen."""
+    if thing.constraints or (thing.parent is not None and thing.parent_type != "OBJECT"):
+        return thing.matrix_world.copy()
+    if thing.parent is None:
+        return thing.matrix_basis.copy()
+    return world_matrix(thing.parent) @ thing.matrix_parent_inverse @ thing.matrix_basis
 
 
 def local_bounds(thing: bpy.types.Object) -> tuple[Vector, Vector]:
@@ -104,7 +117,7 @@ def add_box(scene: bpy.types.Scene, collection: bpy.types.Collection, name: str,
 
 
 def set_box(thing: bpy.types.Object, box: Box) -> None:
-    """Put a wire box there, whatever its parent."""
+    """Put a wire box there; what its parent does to it is allowed for."""
     turned = Matrix.Rotation(0.0, 4, "X")
     for axis, angle in zip("XYZ", box.rotation_deg, strict=True):
         turned = Matrix.Rotation(math.radians(angle), 4, axis) @ turned
@@ -114,7 +127,7 @@ def set_box(thing: bpy.types.Object, box: Box) -> None:
     if thing.parent is None:
         thing.matrix_basis = place  # matrix_world would only follow after the next evaluation
     else:
-        thing.matrix_world = place
+        thing.matrix_basis = (world_matrix(thing.parent) @ thing.matrix_parent_inverse).inverted() @ place
 
 
 def ground_box(place: Vector, size: float) -> Box:

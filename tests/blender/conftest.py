@@ -1,17 +1,26 @@
-"""The GLB under test, made by the backend in its own environment, and Blender with that GLB imported."""
+"""The add-on in Blender, the GLB under test made by the backend in its own environment, and Blender with that GLB."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
-import bpy
 import pytest
 
 ROOT = Path(__file__).parents[2]
+# Before Blender is imported: the user's own Blender settings stay out of the tests, and the tests out of them.
+os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="diorama-tests-")
+sys.path.insert(0, str(ROOT))
+
+import bpy  # noqa: E402
+
 # Blender's environment has no torch: make_glb.py runs in the backend's.
 BACKEND_PYTHON = os.environ.get("BACKEND_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
 
@@ -42,3 +51,17 @@ def imported(exported: Path) -> Imported:
     bpy.context.view_layer.update()
     meshes = {thing.name: thing for thing in bpy.context.scene.objects if thing.type == "MESH"}
     return Imported(json.loads((exported / "expected.json").read_text()), meshes)
+
+
+@pytest.fixture
+def addon() -> Iterator[ModuleType]:
+    """The add-on, enabled in an empty file; switched off afterwards."""
+    import addon_utils  # Blender's own; it is found once bpy is there
+
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    module = addon_utils.enable("blender_addon", default_set=True)
+    assert module is not None, "the add-on could not be enabled; its traceback is above"
+    yield module
+    if bpy.context.mode != "OBJECT":
+        bpy.ops.object.mode_set(mode="OBJECT")
+    addon_utils.disable("blender_addon", default_set=True)

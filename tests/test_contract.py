@@ -1,0 +1,82 @@
+"""Both sides of the contract understand the files in tests/contract; the add-on's side: tests/blender/test_collect.py."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from backend.schema import (
+    LONGEST_M,
+    MAX_SLOTS,
+    MOST_ELONGATED,
+    SHORTEST_EDGE_M,
+    Relation,
+    SceneRequest,
+    Slot,
+    read_request,
+)
+
+CONTRACT = Path(__file__).parent / "contract"
+REQUESTS = sorted(CONTRACT.glob("request_*.json"))
+WRITTEN = SceneRequest(
+    prompt="a red mug on a brown table",
+    negative_prompt="broken",
+    slots=(
+        Slot(name="table", prompt="a brown table", centre=(0, 0, 0.4), size=(1.25, 1.25, 0.75), lock_position=True),
+        Slot(name="mug", prompt="a red mug", centre=(0.25, 0.125, 1.25), size=(0.5, 0.5, 0.5), rotation_deg=(0, 0, 30)),
+    ),
+    relations=(Relation(subject="mug", relation="on top of", object="table"),),
+    seed=5,
+    settings={"steps": 12, "texture_px": 128, "views": 2},
+)
+
+
+@pytest.mark.parametrize("path", REQUESTS, ids=lambda path: path.stem)
+def test_what_the_add_on_collects_is_a_request(path):
+    request = read_request(json.loads(path.read_text()))
+    assert json.loads(request.model_dump_json()) == json.loads(path.read_text())
+
+
+def test_there_is_a_request_of_every_kind_of_slot():
+    kinds = {slot.kind for path in REQUESTS for slot in read_request(json.loads(path.read_text())).slots}
+    assert kinds == {"generate", "start", "context"}
+
+
+def test_what_the_add_on_is_tested_with_is_what_the_schema_writes():
+    """UPDATE_CONTRACT=1 writes the fixture anew."""
+    request = json.loads(WRITTEN.model_dump_json())
+    path = CONTRACT / "from_backend.json"
+    data = json.loads(path.read_text()) if path.is_file() else {}
+    if os.environ.get("UPDATE_CONTRACT"):
+        data = {"request": request, "job": {**JOB, "request": request}}
+        path.write_text(json.dumps(data, indent=2) + "\n")
+    assert data["request"] == data["job"]["request"] == request
+
+
+def test_the_add_on_s_limits_are_the_schema_s():
+    text = (Path(__file__).parents[1] / "blender_addon" / "collect.py").read_text()
+    assert f"\nMAX_SLOTS = {MAX_SLOTS} " in text
+    limits = text.split("SHORTEST_EDGE_M, LONGEST_M, MOST_ELONGATED = ")[1].splitlines()[0]
+    assert tuple(map(float, limits.split(", "))) == (SHORTEST_EDGE_M, LONGEST_M, MOST_ELONGATED)
+
+
+JOB = {
+    "id": "20261123-141500-ab12cd",
+    "state": "done",
+    "created": "2026-11-23T14:15:00Z",
+    "started": "2026-11-23T14:15:01Z",
+    "finished": "2026-11-23T14:16:00Z",
+    "position": None,
+    "progress": None,
+    "error": None,
+    "warnings": [],
+    "log_tail": "",
+    "relations": [
+        {"subject": "mug", "relation": "on top of", "object": "table", "fulfilled": True, "probability": 0.9}
+    ],
+    "has_result": True,
+    "has_preview": True,
+    "has_checkpoint": True,
+    "seconds": 59.0,
+}
