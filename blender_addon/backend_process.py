@@ -24,6 +24,10 @@ LOG_TAIL_BYTES = 4096
 POLL_S = 0.05
 
 
+class AlreadyRunning(BackendError):
+    """Another backend took the data folder in the meantime."""
+
+
 class Running(NamedTuple):
     """What service.json and the health route tell about a process of this data folder."""
 
@@ -78,7 +82,11 @@ class Backend:
                 return adopted
             if running:
                 self._replace_idle(running)
-            return self._launch(timeout_s, cancel)
+            limit = time.monotonic() + timeout_s
+            try:
+                return self._launch(timeout_s, cancel)
+            except AlreadyRunning:
+                return self._adopt_later(limit, cancel or threading.Event())
 
     def restart(self, timeout_s: float = 120.0, cancel: threading.Event | None = None) -> tuple[str, str]:
         """(address, token) of a fresh backend; whatever ran on this data folder is ended first."""
@@ -123,6 +131,16 @@ class Backend:
             return backend_version(self.source)
         except BackendError:
             return ""
+
+    def _adopt_later(self, limit: float, cancel: threading.Event) -> tuple[str, str]:
+        """(address, token) of a backend that another Blender started a moment ago, as soon as it is ready."""
+        while (adopted := self._adopt(self._look())) is None:
+            if time.monotonic() > limit:
+                what = "A backend holds the data folder but does not become ready"
+                raise BackendError(what, str(self.data), "Restart it", "restart")
+            if cancel.wait(POLL_S):
+                raise Cancelled
+        return adopted
 
     def _token(self) -> str:
         try:
@@ -224,8 +242,8 @@ def _early_end(status: int | None, tail: str, log: Path) -> BackendError:
         what = f"The backend's environment is not complete: {last}"
         return BackendError(what, str(log), "Install it again", "install")
     if status == 2 and last:  # the backend's own words for what the user can mend
-        button = "restart" if "already" in last.lower() else "log"
-        return BackendError(last.removeprefix("error: "), str(log), "", button)
+        kind = AlreadyRunning if "already running" in last else BackendError
+        return kind(last.removeprefix("error: "), str(log), "", "log")
     ended = f"ended at once (status {status})"
     return BackendError(f"The backend {ended}{': ' + last if last else ''}", str(log), "See its log", "log")
 

@@ -142,6 +142,17 @@ def test_the_backend_runs_outside_the_extension_folder(make):
     assert not list(backend.source.rglob("__pycache__"))
 
 
+def test_a_backend_that_another_blender_starts_at_this_moment_is_adopted(make):
+    refuse = "import sys; sys.exit('error: a service is already running at an address that it has not told yet')"
+    first, second = make(), make(before_ready=refuse.replace("sys.exit(", "sys.stderr.write(") + "; sys.exit(2)")
+    started = []
+    thread = threading.Timer(1.0, lambda: started.append(first.start(20)))
+    thread.start()
+    address = second.start(20)
+    thread.join()
+    assert [address] == started and second.alive()
+
+
 def test_a_second_start_adopts_the_first(make):
     first, second = make(), make()
     address = first.start(20)
