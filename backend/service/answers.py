@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from ..arrange.parse import parse
+from ..arrange.relations import RELATIONS
 from ..prepare import prepare
 from ..presets import settings_for
 from ..schema import SceneRequest, read_request
@@ -36,19 +37,17 @@ def parsed(prompt: str, preset: str) -> dict[str, Any]:
 
 def vocabulary(preset: str) -> dict[str, Any]:
     """What the preset's models understand."""
-    from ..arrange.relations import RELATIONS
-    from ..starter.shapes import COLOURS, NOUNS  # the starter's package takes seconds to import: only where asked for
+    if not _is_limited(preset):
+        return {"limited": False, "nouns": [], "colours": [], "relations": list(RELATIONS), "words": []}
+    from ..starter.shapes import COLOURS, NOUNS  # they take seconds to import: only where asked for
     from ..starter.vocabulary import words
 
-    limited = _is_limited(preset)
-    known = [word for word in words() if word.isalpha()] if limited else []
-    nouns, colours = (sorted(NOUNS), list(COLOURS)) if limited else ([], [])
     return {
-        "limited": limited,
-        "nouns": nouns,
-        "colours": colours,
+        "limited": True,
+        "nouns": sorted(NOUNS),
+        "colours": list(COLOURS),
         "relations": list(RELATIONS),
-        "words": sorted(known),
+        "words": sorted(word for word in words() if word.isalpha()),
     }
 
 

@@ -164,7 +164,7 @@ def _add_jobs(router: APIRouter, parts: Parts) -> None:
 
     @router.post("/jobs", status_code=201, openapi_extra=_NEW_JOB, response_model_exclude_unset=True)
     async def accept(request: Request) -> Job:
-        inbox = jobs.data.path / "inbox" / f"{new_id()}.glb"
+        inbox = jobs.data.inbox / f"{new_id()}.glb"
         try:
             scene, meshes = await read_upload(request, inbox)
             await run_in_threadpool(check_job, scene, meshes, dispatcher)

@@ -174,9 +174,9 @@ class Dispatcher:
             except OutputError as error:
                 logger.error("%s", error)  # the job goes on; its end is what has to be written
             return False
-        error = UserError(**message["error"]) if message.get("error") else None
+        fault = UserError(**message["error"]) if message.get("error") else None
         self._surely_end(
-            job_id, kind, error=error, warnings=message.get("warnings"), relations=message.get("relations")
+            job_id, kind, error=fault, warnings=message.get("warnings"), relations=message.get("relations")
         )
         return True
 

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from ..errors import RequestError, UserError
-from .errors import NotFound, TooLarge, as_body, status_of
+from .errors import NotFound, as_body, status_of
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +28,6 @@ async def _user_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, UserError)
     status = status_of(error)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    if isinstance(error, TooLarge):
-        headers["Connection"] = "close"  # the rest of the body is not read
     if status == 500:
         logger.error("%s %s: %s", request.method, request.url.path, error)
     return JSONResponse(as_body(error), status, headers)

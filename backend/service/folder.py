@@ -49,7 +49,7 @@ class DataFolder:
         check_writable(self.path)
         check_writable(self.path / "jobs")
         self.database, self.log = self.path / "jobs.sqlite", self.path / "service.log"
-        self.worker_log = self.path / "worker.log"
+        self.worker_log, self.inbox = self.path / "worker.log", self.path / "inbox"
         self._lock: IO[bytes] | None = None
 
     def hold(self) -> None:

@@ -79,7 +79,6 @@ async def _refuse(send: Send, error: UserError) -> None:
     headers: Sequence[tuple[bytes, bytes]] = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),  # the rest of the body is not read
     ]
     await send({"type": "http.response.start", "status": status_of(error), "headers": list(headers)})
     await send({"type": "http.response.body", "body": body})

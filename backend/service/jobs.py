@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import OutputError, UserError
 from ..export.files import output_error
+from ..presets import settings_for
 from ..schema import SceneRequest, read_request
 from .errors import NotFound, WrongState, as_body
 from .folder import FINAL, LOG, MESHES, PREVIEW, DataFolder, checkpoint_of, log_tail, new_id
@@ -37,6 +38,7 @@ class Jobs:
         for path in (self.data.path / "jobs").iterdir():
             if path.name not in known and path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(self.data.inbox, ignore_errors=True)  # uploads that were cut off
 
     def accept(self, request: SceneRequest, meshes: Path | None) -> Job:
         """The new job, queued. `meshes` is moved into its folder. Raises OutputError; then there is no job."""
@@ -122,8 +124,10 @@ class Jobs:
             waiting = self.store.in_state("queued")
             if not waiting:
                 return None
-            self._moved(waiting[0].id, state="running", started=_now())
-            return self.find(waiting[0].id)
+            row = waiting[0]
+            self._moved(row.id, state="running", started=_now())
+            self.progressed(row.id, _loading(row.request))
+            return row
 
     def progressed(self, job_id: str, progress: dict[str, Any]) -> None:
         self._tell(job_id, "progress", json.dumps(progress), progress=progress)
@@ -207,6 +211,13 @@ class Jobs:
                 self.store.change(job_id, **values)
             self.store.add_event(job_id, kind, data)
         self.changes += 1
+
+
+def _loading(request: dict[str, Any]) -> dict[str, Any]:
+    """The progress of a job whose worker has not said anything yet."""
+    settings = settings_for(request.get("preset", "starter"), request.get("settings", {}))
+    steps = settings.steps * max(1, len(request.get("slots", ())))
+    return Progress(steps=steps, phase="loading").model_dump()
 
 
 def _now() -> str:

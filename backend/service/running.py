@@ -90,12 +90,11 @@ def _outcome(
     try:
         request, resume = _request(message)
         settings = settings_for(request.preset, request.settings)
-        total = settings.steps * max(1, len(request.slots))
-        done = resume.step if resume else 0
-        tell("progress", progress={"step": done, "steps": total, "phase": "loading"})
         check_writable(folder)
         watcher = Watcher(folder, why_stop, tell)
+        watcher.say(f"from step {resume.step}" if resume else "from the start")
         watcher.stop_if_told()
+        watcher.say(f"loading the models {settings.prior} and {settings.vlm} on {models.device}")
         loaded = models.get(settings)
         watcher.stop_if_told()
         # Only where there are some: the parameter is for slots that begin from the user's own meshes.
@@ -162,6 +161,11 @@ class Watcher:
         if last or now - self._told >= TELL_S:
             self._told = now
             self._tell("progress", progress=jsonable(self._progress(step, last)))
+
+    def say(self, text: str) -> None:
+        """A line for the log, and for who follows the job."""
+        print(text, file=sys.stderr, flush=True)
+        self._tell("log", text=text)
 
     def warn(self, text: str) -> None:
         print(f"warning: {text}", file=sys.stderr, flush=True)

@@ -97,14 +97,8 @@ class Store:
             if self._connection.in_transaction:
                 yield
                 return
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
+            with closing_transaction(self._connection):
                 yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
 
     def add(self, job_id: str, request: dict[str, Any], created: str) -> None:
         """Keep a new job, queued last."""
@@ -183,6 +177,19 @@ class Store:
             else:
                 remedy = "Check that the data folder can be written, or choose another with --data"
             raise OutputError(f"the list of jobs: {told}", where=str(self.path), remedy=remedy) from error
+
+
+@contextmanager
+def closing_transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """A transaction that is committed when the block ends well, and leaves nothing behind when it does not."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk ends it by itself
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _row(values: tuple[Any, ...]) -> Row:
