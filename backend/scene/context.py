@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 from .appearance import START_METALLIC, START_ROUGHNESS, Material
 from .isosurface import Surface
-from .mesh import Mesh
+from .mesh import Mesh, face_normals
 from .mesh_query import MeshQuery
+from .regularize import face_pairs
 from .user_mesh import UserMesh
+
+CREASE_DEG = 45.0  # faces that meet at a larger angle are shaded as a hard edge
 
 
 class Context(nn.Module):
@@ -21,7 +28,7 @@ class Context(nn.Module):
     looked up, is the colour itself here, less a half.
     """
 
-    vertices: Tensor  # (V, 3) float32, metres, world; doubled where faces of different colours meet
+    vertices: Tensor  # (V, 3) float32, metres, world; doubled at hard edges and where colours meet
     faces: Tensor  # (F, 3) int64
     colours: Tensor  # (V, 3) sRGB in [0, 1]
     shell: Tensor  # () metres, half the thickness that a mesh with holes is given; 0 for a closed one
@@ -31,7 +38,7 @@ class Context(nn.Module):
         super().__init__()
         vertices, faces, colours = torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64), torch.zeros(0, 3)
         if mesh is not None:
-            vertices, faces, colours = split_by_colour(mesh)
+            vertices, faces, colours = split_for_shading(mesh)
         self.register_buffer("vertices", vertices.to(device))
         self.register_buffer("faces", faces.to(device))
         self.register_buffer("colours", colours.to(device))
@@ -89,11 +96,27 @@ class Context(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def split_by_colour(mesh: UserMesh) -> tuple[Tensor, Tensor, Tensor]:
-    """Vertices (V, 3), faces (F, 3) and the vertices' colours (V, 3): a vertex for each colour that its faces have."""
+def split_for_shading(mesh: UserMesh) -> tuple[Tensor, Tensor, Tensor]:
+    """Vertices (V, 3), faces (F, 3) and the vertices' colours (V, 3) sRGB.
+
+    A vertex of the mesh becomes one for each colour that its faces have, and for each smooth area it lies in: the
+    renderer's normals belong to vertices, so a vertex of a box has to be three.
+    """
     _, shade = torch.unique(mesh.colour, dim=0, return_inverse=True)
-    corners = mesh.faces * (shade.max() + 1) + shade[:, None]
+    area = _smooth_areas(mesh)
+    key = shade * (area.max() + 1) + area
+    corners = mesh.faces * (key.max() + 1) + key[:, None]
     kept, faces = torch.unique(corners, return_inverse=True)
     colours = torch.zeros(len(kept), 3)
     colours[faces.reshape(-1)] = mesh.colour.repeat_interleave(3, dim=0)
-    return mesh.vertices[kept // (shade.max() + 1)], faces, colours
+    return mesh.vertices[kept // (key.max() + 1)], faces, colours
+
+
+def _smooth_areas(mesh: UserMesh) -> Tensor:
+    """For each face the number of its area: (F,). Neighbours that meet at less than CREASE_DEG share one."""
+    one, other = face_pairs(mesh.faces, len(mesh.vertices))
+    normals = torch.nn.functional.normalize(face_normals(mesh.vertices, mesh.faces).double(), dim=-1, eps=1e-30)
+    smooth = (normals[one] * normals[other]).sum(-1) > math.cos(math.radians(CREASE_DEG))
+    ends = one[smooth].numpy(), other[smooth].numpy()
+    graph = coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(len(mesh.faces), len(mesh.faces)))
+    return torch.from_numpy(connected_components(graph, directed=False)[1]).long()

@@ -82,16 +82,18 @@ class _Document:
         below = {child for node in nodes for child in node.get("children", ())}
         roots = [index for index in range(len(nodes)) if index not in below]
         todo: list[tuple[int, NDArray, str | None]] = [(root, np.eye(4), None) for root in reversed(roots)]
-        while todo:  # a tree: from its roots every node is met once at most, and nodes in a ring never
+        met: set[int] = set()
+        while todo:
             index, parent, owner = todo.pop()
+            if index in met:
+                raise ValueError("its nodes are no tree")
+            met.add(index)
             node = nodes[index]
             matrix = parent @ _matrix(node)
             owner = node["name"] if node.get("name") in names else owner
             if owner is not None and "mesh" in node:
                 yield owner, node["mesh"], matrix
             todo += [(child, matrix, owner) for child in reversed(node.get("children", ()))]
-            if len(todo) > len(nodes):
-                raise ValueError("its nodes are no tree")
 
     def parts(self, mesh: int, matrix: NDArray) -> Iterator[Part]:
         """The triangles of a mesh, placed by the matrix (4, 4)."""
