@@ -6,12 +6,14 @@ import os
 import subprocess
 import threading
 import time
+import uuid
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from .backend_copy import backend_version, bundled_source, remove_unused, unpacked
 from .client import Client
+from .first_words import AlreadyRunning, early_end, keep_newest, ready_line
 from .messages import BackendError, Cancelled
 from .processes import command_line, end_tree, is_running, kill, launch, wait_for_end
 
@@ -20,12 +22,8 @@ __all__ = ["Backend", "BackendError", "bundled_source"]
 API = 1  # of the service's routes
 HEALTH_S = 3.0  # for the answer of a backend that is already there
 SHUTDOWN_S = 15.0  # to write a checkpoint and end
-LOG_TAIL_BYTES = 4096
+LOGS_KEPT = 6  # starts whose log is kept
 POLL_S = 0.05
-
-
-class AlreadyRunning(BackendError):
-    """Another backend took the data folder in the meantime."""
 
 
 class Running(NamedTuple):
@@ -51,8 +49,8 @@ class Backend:
         self._process: subprocess.Popen | None = None  # started by us
         self._pid = 0  # started or adopted
         self._lock = threading.Lock()  # one start or stop at a time
-        self._log = self.home / "backend.log"  # stderr of what we start
-        self._said = self.home / "backend.out"  # its stdout
+        # stderr of what we start; its stdout stands beside it, as .out. One pair a start: Blenders may share `home`.
+        self._log = self.home / "logs" / f"backend-{uuid.uuid4().hex[:8]}.log"
 
     @property
     def log_path(self) -> Path:
@@ -189,8 +187,8 @@ class Backend:
         command += ["--port", str(self.port), "--parent-pid", str(os.getpid())]
         try:
             self.data.mkdir(parents=True, exist_ok=True)
-            _keep_last(self._log)
-            with self._log.open("wb") as log, self._said.open("wb") as said:
+            keep_newest(self._log.parent, LOGS_KEPT)
+            with self._log.open("wb") as log, self._log.with_suffix(".out").open("wb") as said:
                 process = launch(command, folder, said, log)
         except OSError as error:
             reason = error.strerror or str(error)
@@ -209,9 +207,9 @@ class Backend:
     ) -> tuple[str, str]:
         """(address, token) from the ready line. Raises BackendError when the process ends or the time is over first."""
         limit = time.monotonic() + timeout_s
-        while (told := _ready_line(self._said)) is None:
+        while (told := ready_line(self._log.with_suffix(".out"))) is None:
             if process.poll() is not None:
-                raise _early_end(process.returncode, _tail(self._log), self._log)
+                raise early_end(process.returncode, self._log)
             if time.monotonic() > limit:
                 what = f"The backend was not ready after {timeout_s:.0f} s"
                 raise BackendError(what, str(self._log), "See its log, or try again", "log")
@@ -224,44 +222,7 @@ class Backend:
         return told["address"], self._token()
 
 
-def _ready_line(said: Path) -> dict[str, Any] | None:
-    """The object that the backend prints when it is ready, None before. A file, not a pipe: no pipe breaks or fills."""
-    with contextlib.suppress(OSError):
-        for line in said.read_bytes().splitlines(keepends=True):
-            with contextlib.suppress(ValueError, RecursionError):
-                told = json.loads(line) if line.endswith(b"\n") else None
-                if isinstance(told, dict) and isinstance(told.get("address"), str):
-                    return told
-    return None
-
-
-def _early_end(status: int | None, tail: str, log: Path) -> BackendError:
-    """The error of a backend that ended before it was ready, from the end of what it said."""
-    last = next((line.strip() for line in reversed(tail.splitlines()) if line.strip()), "")
-    if "ModuleNotFoundError" in tail or "ImportError" in last:
-        what = f"The backend's environment is not complete: {last}"
-        return BackendError(what, str(log), "Install it again", "install")
-    if status == 2 and last:  # the backend's own words for what the user can mend
-        kind = AlreadyRunning if "already running" in last else BackendError
-        return kind(last.removeprefix("error: "), str(log), "", "log")
-    ended = f"ended at once (status {status})"
-    return BackendError(f"The backend {ended}{': ' + last if last else ''}", str(log), "See its log", "log")
-
-
 def _is_backend(pid: int) -> bool:
     """True when the process was started as our service, as far as the system tells."""
     command = command_line(pid)
     return "backend" in command and "serve" in command
-
-
-def _keep_last(log: Path) -> None:
-    """Moves the last run's log aside."""
-    with contextlib.suppress(OSError):
-        os.replace(log, log.with_suffix(".log.1"))
-
-
-def _tail(log: Path) -> str:
-    with contextlib.suppress(OSError), log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
-        return file.read().decode(errors="replace")
-    return ""

@@ -119,8 +119,8 @@ class Installer:
 
     def _make_environment(self, purpose: str) -> str:
         """The version of the environment's Python. Made anew where none works, or for another purpose."""
-        told = probe(self.python, ("pip",)) if self.python.exists() else None
-        if told and told.version >= OLDEST and not told.missing and self._begun_for(purpose):
+        told = probe(self.python) if self.python.exists() else None
+        if told and told.version >= OLDEST and self._begun_for(purpose) and self._pip_version() > (0,):
             self._say("Going on with the environment that is there")
             return told.text
         faults: list[str] = []
@@ -155,6 +155,11 @@ class Installer:
             return (self.folder / BEGUN).read_text("utf-8") == purpose
         return False
 
+    def _start_over_next_time(self) -> None:
+        """Going on with this environment would end in the same fault; pip keeps what it fetched."""
+        with contextlib.suppress(OSError):
+            (self.folder / BEGUN).unlink()
+
     def _renew_pip(self) -> None:
         """Brings a pip that tells its progress where Python came with an older one; does without where that fails."""
         if self._pip_version() < PROGRESS_PIP:
@@ -181,7 +186,10 @@ class Installer:
         lines = PipLines()
         status, output = self._call([str(self.python), *PIP, "--progress-bar", bar, *arguments], lines.read)
         if status != 0:
-            raise pip_fault("\n".join(output), str(self.log_path), version)
+            fault = pip_fault("\n".join(output), str(self.log_path), version)
+            if fault.mend == "log":
+                self._start_over_next_time()
+            raise fault
 
     def _pip_version(self) -> tuple[int, ...]:
         with contextlib.suppress(OSError, subprocess.SubprocessError):
@@ -198,6 +206,7 @@ class Installer:
         status, output = self._call([str(self.python), "-B", "-m", "backend", "doctor"], str)
         if status != 0:
             fault = next((line.removeprefix("FAIL").strip() for line in output if line.startswith("FAIL")), "")
+            self._start_over_next_time()
             what = f"The environment was installed but cannot run the backend: {' '.join(fault.split())[:160]}"
             raise BackendError(what, str(self.log_path), "See the log, then install again", "log")
 

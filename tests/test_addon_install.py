@@ -58,8 +58,9 @@ class Ground:
             (self.source / "requirements" / f"{build}.txt").write_text(text)
 
     def begin(self, other, purpose):
-        """An environment as if it had just been made, which takes pip long."""
-        shutil.copytree(other.home / "env", self.home / "env", symlinks=True)
+        """An environment as if it had just been made. Making one takes long."""
+        without = shutil.ignore_patterns("tiny*", "__pycache__")
+        shutil.copytree(other.home / "env", self.home / "env", symlinks=True, ignore=without)
         (self.home / "env" / environment.STAMP).unlink()
         (self.home / "env" / environment.BEGUN).write_text(purpose)
 
@@ -118,6 +119,7 @@ def says(path, version, bits=64, venv=True):
     return script(path, f"echo '{told}'")
 
 
+@pytest.mark.slow
 def test_an_environment_is_made_in_place_of_a_half_made_one(installed):
     told = subprocess.run([installed.python, "-c", "import tiny; print(tiny.VERSION)"], capture_output=True, check=True)
     assert told.stdout.strip() == b"1.0"
@@ -127,6 +129,7 @@ def test_an_environment_is_made_in_place_of_a_half_made_one(installed):
     assert "Successfully installed tiny-1.0" in (installed.home / "install.log").read_text()
 
 
+@pytest.mark.slow
 def test_other_requirements_make_it_outdated_and_comments_do_not(installed, tmp_path):
     other = Ground(tmp_path)
     other.require("tiny==1.0", "# another comment", links=installed.wheels.as_uri())
@@ -136,6 +139,7 @@ def test_other_requirements_make_it_outdated_and_comments_do_not(installed, tmp_
     assert install.outdated(tmp_path / "nothing", other.source)
 
 
+@pytest.mark.slow
 def test_cancelled_in_the_middle_then_repeated_it_goes_on(ground, installed):
     ground.begin(installed, "cpu ")
     listener = socket.create_server(("127.0.0.1", 0))  # takes the connection of pip and never answers
@@ -220,6 +224,7 @@ def test_blender_itself_is_never_started_as_a_python(tmp_path):
     assert not (tmp_path / "started").exists()
 
 
+@pytest.mark.slow
 def test_a_package_that_does_not_exist_is_named(installed, tmp_path):
     other = Ground(tmp_path)
     other.home, other.wheels = installed.home, installed.wheels
@@ -232,6 +237,7 @@ def test_a_package_that_does_not_exist_is_named(installed, tmp_path):
     assert install.installed_python(installed.home) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the CUDA build's wheels are Linux's")
 def test_without_kaolin_the_cuda_build_is_still_installed(ground, installed):
     ground.begin(installed, "cuda ")
@@ -252,6 +258,7 @@ def test_missing_requirements_are_named(ground):
     assert "without its requirements" in error_of(ground.installer().run).what
 
 
+@pytest.mark.slow
 def test_an_environment_whose_base_is_gone_is_not_installed(installed):
     config = installed.home / "env" / "pyvenv.cfg"
     text = config.read_text()
@@ -262,6 +269,7 @@ def test_an_environment_whose_base_is_gone_is_not_installed(installed):
         config.write_text(text)
 
 
+@pytest.mark.slow
 def test_looking_whether_it_is_installed_is_quick(installed):
     start = time.perf_counter()
     for _ in range(20):
@@ -280,6 +288,7 @@ def test_windows_long_paths_get_a_short_home(tmp_path, monkeypatch):
     assert environment.environment_folder(Path("C:/d"), windows=True, long_paths=False) == Path("C:/d/env")
 
 
+@pytest.mark.slow
 def test_a_python_with_nothing_in_it_is_refused_by_name(installed):
     error = error_of(install.check_python, installed.python)
     assert (

@@ -279,7 +279,7 @@ def test_a_backend_that_never_becomes_ready_is_ended(make):
     backend = make(before_ready="print('pid', __import__('os').getpid(), flush=True); __import__('time').sleep(60)")
     error = error_of(backend.start, 1.5)
     assert "not ready after" in error.what and error.mend == "log"
-    pid = int((backend.home / "backend.out").read_text().split()[1])
+    pid = int(backend.log_path.with_suffix(".out").read_text().split()[1])
     assert processes.wait_for_end(pid, 5)
 
 
