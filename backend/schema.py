@@ -117,6 +117,12 @@ class Settings(_Strict):
     max_faces: Annotated[int, Field(ge=100, le=2_000_000)]  # triangles of one object
     preview_px: Annotated[int, Field(ge=32, le=2048)]  # edge of a picture of the contact sheet
     checkpoint_every_s: Annotated[float, Field(gt=0)]  # seconds between two checkpoints
+    network_dtype: Literal["float32", "float16", "bfloat16"] = (
+        "float32"  # of the frozen networks; the CPU takes float32
+    )
+    encode_at_once: Annotated[int, Field(ge=0, le=16)] = 0  # views the autoencoder holds for the gradient; 0: all
+    vlm_px: Annotated[int, Field(ge=32, le=4096)] | None = None  # largest edge of a square picture that the VLM sees
+    vlm_four_bit: bool = False  # its weights in 4 bits each; needs CUDA and bitsandbytes
 
     @field_validator("t_min")
     @classmethod

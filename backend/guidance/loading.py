@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ModelError
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 AGAIN = "Download the model again, with all its files"
+
+
+class Weights(NamedTuple):
+    """The files that hold one network's weights."""
+
+    files: list[Path]
+    variant: str | None  # in the files' names, as `from_pretrained` wants it: "fp16"
 
 
 def refuse_missing(info: Mapping[str, Any]) -> None:
@@ -45,28 +52,19 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def check_weights(folder: Path, stem: str) -> list[Path]:
+def check_weights(folder: Path, stem: str) -> Weights:
     """The safetensors files of one network in `folder`, all there. stem: "model" or "diffusion_pytorch_model".
 
-    Raises ModelError for missing weights, missing shards, and weights that are there as pickles only.
+    Half-precision variants count where the plain files are absent. Raises ModelError for missing weights, missing
+    shards, and weights that are there as pickles only.
     """
-    index = folder / f"{stem}.safetensors.index.json"
-    single = folder / f"{stem}.safetensors"
-    if single.is_file():
-        return [single]
-    if index.is_file():
-        mapping = read_config(index).get("weight_map")
-        if not isinstance(mapping, dict):
-            raise ModelError("names no shards (weight_map)", where=str(index), remedy=AGAIN)
-        shards = sorted({str(name) for name in mapping.values()})
-        missing = [name for name in shards if not (folder / name).is_file()]
-        if missing:
-            raise ModelError(
-                f"{len(missing)} of {len(shards)} shards are missing, the first is {missing[0]}",
-                where=str(folder),
-                remedy=AGAIN,
-            )
-        return [folder / name for name in shards]
+    for variant in (None, "fp16"):
+        mark = f".{variant}" if variant else ""
+        single, index = folder / f"{stem}{mark}.safetensors", folder / f"{stem}.safetensors.index{mark}.json"
+        if single.is_file():
+            return Weights([single], variant)
+        if index.is_file():
+            return Weights(_shards(index), variant)
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if pickles:
         raise ModelError(
@@ -74,4 +72,20 @@ def check_weights(folder: Path, stem: str) -> list[Path]:
             where=str(folder),
             remedy="Take the model's safetensors files",
         )
-    raise ModelError(f"there are no weights ({single.name})", where=str(folder), remedy=AGAIN)
+    raise ModelError(f"there are no weights ({stem}.safetensors)", where=str(folder), remedy=AGAIN)
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index of shards names. Raises ModelError where some are missing."""
+    mapping = read_config(index).get("weight_map")
+    if not isinstance(mapping, dict) or not mapping:
+        raise ModelError("names no shards (weight_map)", where=str(index), remedy=AGAIN)
+    shards = sorted({str(name) for name in mapping.values()})
+    missing = [name for name in shards if not (index.parent / name).is_file()]
+    if missing:
+        raise ModelError(
+            f"{len(missing)} of {len(shards)} shards are missing, the first is {missing[0]}",
+            where=str(index.parent),
+            remedy=AGAIN,
+        )
+    return [index.parent / name for name in shards]

@@ -8,7 +8,7 @@ import diffusers
 import torch
 import transformers
 
-from ..presets import model_folder
+from ..models_table import require_model
 from ..schema import Settings
 from .diffusion import DiffusionPrior, load_prior
 from .text import known_words
@@ -45,5 +45,15 @@ def load_models(settings: Settings, device: torch.device) -> Models:
     """Both networks of the settings. Raises ModelError when one is missing or damaged."""
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()  # the run has its own
-    prior = load_prior(model_folder(settings.prior, "prior"), device)
-    return Models(prior, load_vlm(model_folder(settings.vlm, "vlm"), device))
+    folders = require_model(settings.prior, "prior"), require_model(settings.vlm, "vlm")
+    dtype = network_dtype(settings, device)
+    prior = load_prior(folders[0], device, dtype)
+    prior.encode_at_once = settings.encode_at_once
+    # The VLM's gradient goes through all of it, and float16 would lose what is small.
+    vlm_dtype = torch.bfloat16 if dtype == torch.float16 else dtype
+    return Models(prior, load_vlm(folders[1], device, vlm_dtype, settings.vlm_four_bit, settings.vlm_px))
+
+
+def network_dtype(settings: Settings, device: torch.device) -> torch.dtype:
+    """What the frozen networks compute in; always float32 on the CPU, where less is slower."""
+    return torch.float32 if device.type == "cpu" else getattr(torch, settings.network_dtype)

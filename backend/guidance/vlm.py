@@ -120,23 +120,28 @@ class VisionLanguageModel:
 
 
 def load_vlm(
-    folder: Path, device: torch.device, dtype: torch.dtype = torch.float32, four_bit: bool = False
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    four_bit: bool = False,
+    largest_px: int | None = None,
 ) -> VisionLanguageModel:
     """The model in a folder of transformers layout, frozen; config.json says of which family.
 
     four_bit: the language part's weights take 4 bits each (NF4, by bitsandbytes), computed with in `dtype`.
+    largest_px: it never sees a picture larger than a square of this edge. None: what the model's files allow.
     Raises ModelError when a file is missing, damaged, a pickle or of another kind of model, or when 4 bits are asked
     for where there is no CUDA or no bitsandbytes.
     """
     if not (folder / "config.json").is_file():
         raise ModelError("there is no model here", where=str(folder), remedy="Give a folder that holds config.json")
     kind = vlm_kind(read_config(folder / "config.json"), folder)
-    check_weights(folder, "model")
+    variant = check_weights(folder, "model").variant
     quantised = _four_bit_options(device, dtype) if four_bit else {}
-    preprocessing = read_preprocessing(folder)
+    preprocessing = read_preprocessing(folder).within(largest_px)
     try:
         network, info = kind.from_pretrained(
-            folder, use_safetensors=True, dtype=dtype, output_loading_info=True, **quantised
+            folder, use_safetensors=True, variant=variant, dtype=dtype, output_loading_info=True, **quantised
         )
         refuse_missing(info)
         tokenizer = _read_tokenizer(folder)
