@@ -42,7 +42,6 @@ class WorkerProcess:
                 stderr=stderr,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE_ROOT), _path()]))},
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # Windows: no console pops up
-           ,
             )
         self.pid = self._process.pid
         logger.info("worker process %d started", self.pid)
