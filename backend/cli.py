@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .commands import images, models
 from .errors import Interrupted, OutputError, RequestError, UserError
 from .presets import PRESETS
 from .progress import ProgressBar
@@ -67,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
         "--idle-s", type=float, default=1800.0, help="end after so long without job or client, 0: never (default: 1800)"
     )
     serve.set_defaults(command=_serve)
+    images.add_commands(commands, DEVICES)
+    models.add_commands(commands)
     doctor = commands.add_parser("doctor", help="say what is installed, what is missing, and what to do about it")
     doctor.set_defaults(command=_doctor)
     return parser

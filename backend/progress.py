@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, TextIO
-
-if TYPE_CHECKING:
-    from .generate import Step  # imports torch, which takes seconds
+from typing import Protocol, TextIO
 
 WIDTH = 24  # characters of the bar
 EVERY_S = 10.0  # between two lines where the output is no terminal
+
+
+class Step(Protocol):
+    """What is shown of a step: of generate.Step as of image.steps.Step."""
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def losses(self) -> dict[str, float]: ...
+    @property
+    def rewards(self) -> dict[str, float]: ...
+    @property
+    def seconds_left(self) -> float: ...
 
 
 class ProgressBar:

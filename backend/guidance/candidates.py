@@ -123,16 +123,6 @@ def score_candidates(
     return scores
 
 
-def in_batches(denoise: Denoise, size: int) -> Denoise:
-    """The same denoiser, given at most `size` samples at a time: for memory, not for the result."""
-    assert size >= 1
-
-    def batched(noisy: Tensor, t: int) -> Tensor:
-        return torch.cat([denoise(part, t) for part in noisy.split(size)])
-
-    return batched
-
-
 def explores(step: int, steps: int, every: int, until: float) -> bool:
     """Whether a run explores in this step (counted from 0): every so many, until a share of the run has passed."""
     return step % every == 0 and step < until * steps

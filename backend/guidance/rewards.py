@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..errors import ModelError
+from ..presets import model_folder
 from . import questions
-from .vlm import VisionLanguageModel
+from .preference import load_aesthetic, load_image_reward
+from .vlm import VisionLanguageModel, load_vlm
 
 # (N, V, H, W, 3) sRGB in [0, 1], N candidates of V views each, and the prompt -> scores (N,), higher is better
 Reward = Callable[[Tensor, str], Tensor]
@@ -37,3 +42,27 @@ def mean_over_views(score_pictures: Callable[[Tensor, str], Tensor]) -> Reward:
         return score_pictures(images.flatten(0, 1), prompt).view(count, views).mean(1)
 
     return score
+
+
+class RewardModel(NamedTuple):
+    """A reward and what the user should know of how it reads a prompt."""
+
+    score: Reward
+    words_cut: Callable[[str], str]  # the end of a prompt that does not count
+
+
+def load_reward(kind: str, vlm: str, folder: str, device: torch.device) -> RewardModel:
+    """The reward "vlm", "aesthetic" or "image-reward". Raises ModelError when its weights are missing or damaged.
+
+    vlm: "starter" or a folder, for the first. folder: with the weights of the others.
+    """
+    if kind == "vlm":
+        return RewardModel(vlm_reward(load_vlm(model_folder(vlm, "vlm"), device)), lambda prompt: "")
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise ModelError("there is no such folder", where=str(path), remedy="Give the folder of the reward's weights")
+    if kind == "aesthetic":
+        return RewardModel(mean_over_views(load_aesthetic(path, device)), lambda prompt: "")
+    assert kind == "image-reward", kind
+    model = load_image_reward(path, device)
+    return RewardModel(mean_over_views(model), model.words_cut)

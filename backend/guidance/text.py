@@ -32,13 +32,17 @@ def unknown_words(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
     return [w for w in dict.fromkeys(words) if w and unknown in tokens(tokenizer, w)]
 
 
-def words_cut(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    """The end of `text` that the tokenizer's longest sequence has no room for; "" when all of it fits."""
+def words_cut(tokenizer: PreTrainedTokenizerBase, text: str, length: int = 0) -> str:
+    """The end of `text` that a sequence of `length` tokens has no room for; "" when all of it fits.
+
+    length: the tokenizer's own longest sequence when 0.
+    """
+    length = length or tokenizer.model_max_length
     pieces = tokenizer(
         [text],
         add_special_tokens=False,
         truncation=True,
-        max_length=tokenizer.model_max_length - tokenizer.num_special_tokens_to_add(),
+        max_length=length - tokenizer.num_special_tokens_to_add(),
         return_overflowing_tokens=True,
         return_offsets_mapping=True,
     )["offset_mapping"]

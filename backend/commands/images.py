@@ -1,0 +1,100 @@
+"""`python -m backend image` and `edit`: arguments, and wiring to image/run.py."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..errors import RequestError
+from ..progress import ProgressBar
+
+IMAGE_METHODS = ("sds", "vsd", "reward-sds", "reward-vsd")
+EDIT_METHODS = ("dds", "bridge", "reward-dds", "reward-bridge")
+STRATEGIES = ("none", "best", "weighted", "min-max")
+OPTIONS = {  # option: the setting it gives
+    "prior": "prior",
+    "negative": "negative_prompt",
+    "steps": "steps",
+    "guidance": "guidance_scale",
+    "reward": "reward",
+    "reward_folder": "reward_folder",
+    "strategy": "strategy",
+    "candidates": "candidates",
+}
+
+
+def add_commands(commands: Any, devices: tuple[str, ...]) -> None:
+    """Add both commands to the parser's subparsers."""
+    image = commands.add_parser("image", help="make a picture of a prompt and write image.png and a report")
+    image.add_argument("prompt", metavar="PROMPT", help='such as "a red cube"')
+    image.add_argument("--method", choices=IMAGE_METHODS, default="reward-sds", help="default: %(default)s")
+    image.set_defaults(command=_run, image=None, source="")
+    edit = commands.add_parser("edit", help="change a picture from what it shows to what it is to show")
+    edit.add_argument("image", metavar="IMAGE", type=Path, help="PNG, JPEG, WebP or TIFF file")
+    edit.add_argument("source", metavar="SOURCE", help='what it shows, such as "a red cube"')
+    edit.add_argument("prompt", metavar="TARGET", help='what it is to show, such as "a blue cube"')
+    edit.add_argument("--method", choices=EDIT_METHODS, default="reward-dds", help="default: %(default)s")
+    edit.set_defaults(command=_run)
+    for parser, out in ((image, "out/image"), (edit, "out/edit")):
+        _add_options(parser, devices)
+        parser.add_argument("--out", type=Path, default=Path(out), help="folder for the result (default: %(default)s)")
+
+
+def _add_options(parser: argparse.ArgumentParser, devices: tuple[str, ...]) -> None:
+    parser.add_argument("--prior", metavar="FOLDER", help="diffusion model in diffusers layout (default: the starter)")
+    parser.add_argument("--negative", metavar="TEXT", help="what the picture should not show")
+    parser.add_argument("--steps", type=int, help="optimisation steps (default: the preset's)")
+    parser.add_argument("--guidance", type=float, metavar="S", help="classifier-free guidance (default: the method's)")
+    parser.add_argument("--reward", choices=("vlm", "aesthetic", "image-reward"), help="what scores the candidates")
+    parser.add_argument("--reward-folder", metavar="FOLDER", help="weights of aesthetic or image-reward")
+    parser.add_argument("--strategy", choices=STRATEGIES, help="how scores become weights (default: min-max)")
+    parser.add_argument("--candidates", type=int, metavar="N", help="noises a step (default: 4)")
+    parser.add_argument("--preset", choices=("starter", "paper"), help="default: starter, or paper with --prior")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting by name")
+    parser.add_argument("--device", choices=devices, default="auto", help="default: %(default)s")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from ..device import choose_device  # imports torch, as does the next: seconds, not for --help or a faulty request
+    from ..image.request import read_image_request
+    from ..image.run import run_image
+
+    request = read_image_request(_request(arguments))
+    bar = ProgressBar(sys.stderr)
+    try:
+        written = run_image(request, arguments.image, arguments.out, choose_device(arguments.device), bar.show, _warn)
+    finally:
+        bar.close()
+    if written.score is not None:
+        print(f"reward of the result: {written.score:.2f}")
+    for path in written.files:
+        print(path)
+    return 0
+
+
+def _request(arguments: argparse.Namespace) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for item in arguments.set:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise RequestError(f"expected NAME=VALUE, got {item!r}", where="--set", remedy="Such as --set lr=0.01")
+        settings[name.strip()] = value.split(",") if name.strip() == "t_max" else value
+    for option, name in OPTIONS.items():
+        if getattr(arguments, option) is not None:
+            settings[name] = getattr(arguments, option)
+    preset = arguments.preset or ("paper" if arguments.prior else "starter")
+    return {
+        "prompt": arguments.prompt,
+        "source": arguments.source,
+        "method": arguments.method,
+        "preset": preset,
+        "seed": arguments.seed,
+        "settings": settings,
+    }
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)

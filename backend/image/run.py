@@ -1,0 +1,129 @@
+"""One 2D run from request to files: what the command line and the service's worker both do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import diffusers
+import torch
+import transformers
+from PIL import Image
+from torch import Tensor
+
+from ..export.files import atomic_write, check_writable
+from ..export.report import build_report, write_report
+from ..guidance.diffusion import DiffusionPrior, load_prior
+from ..guidance.models import cut_warning
+from ..guidance.rewards import load_reward
+from ..presets import model_folder
+from .edit import edit
+from .picture import fit_picture, read_picture
+from .request import ImageRequest, ImageSettings, settings_for
+from .steps import OnStep
+from .text_to_image import text_to_image
+
+PICTURE, REPORT = "image.png", "report.json"
+
+
+class Written(NamedTuple):
+    """What was written, and how good the reward finds it."""
+
+    files: tuple[Path, ...]
+    score: float | None  # of the result; None without a reward
+
+
+def run_image(
+    request: ImageRequest,
+    picture: Path | None,
+    folder: Path,
+    device: torch.device,
+    on_step: OnStep,
+    on_warning: Callable[[str], None],
+) -> Written:
+    """Make or edit the picture and write image.png and report.json into `folder`.
+
+    picture: the one to edit; None for text to image. Raises UserError for whatever the user can mend.
+    """
+    assert request.edits == (picture is not None)
+    started = time.monotonic()
+    settings = settings_for(request)
+    given, warnings = read_picture(picture) if picture else (None, [])
+    check_writable(folder)
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()  # the run has its own
+    prior = load_prior(model_folder(settings.prior, "prior"), device)
+    reward = load_reward(settings.reward, settings.vlm, settings.reward_folder, device) if request.rewarded else None
+    warnings += prompt_warnings(request, settings, prior)
+    if reward and (cut := reward.words_cut(request.prompt)):
+        warnings.append(f"the reward does not see the end of the prompt: {cut!r}")
+    if given is not None:
+        given, notes = _fitted(given, prior)
+        warnings += notes
+    for warning in warnings:
+        on_warning(warning)
+    loaded = time.monotonic()
+    generator = torch.Generator().manual_seed(request.seed)
+    scorer = reward.score if reward else None
+    if given is None:
+        latents = text_to_image(request, settings, prior, scorer, generator, on_step)
+    else:
+        latents = edit(request, settings, given.to(device), prior, scorer, generator, on_step)
+    result = prior.decode(latents)
+    timings_s = {"loading": loaded - started, "optimisation": time.monotonic() - loaded}
+    score = None if scorer is None else scorer(result[:, None], request.prompt).item()
+    return Written(_write(folder, request, settings, picture, result, score, timings_s, warnings), score)
+
+
+def prompt_warnings(request: ImageRequest, settings: ImageSettings, prior: DiffusionPrior) -> list[str]:
+    """One line for the words the prior does not know, and one for each text it cannot read to its end."""
+    texts = [request.prompt, request.source, settings.negative_prompt]
+    if request.method.endswith("bridge"):
+        texts.append(f"{request.prompt}, {settings.flaws}")
+    lines = [line for text in dict.fromkeys(texts) if (line := cut_warning(prior, text))]
+    unknown = list(dict.fromkeys(word for text in texts for word in prior.unknown_words(text)))
+    return lines + ([f"the diffusion prior does not know: {', '.join(unknown)}"] if unknown else [])
+
+
+def _fitted(picture: Tensor, prior: DiffusionPrior) -> tuple[Tensor, list[str]]:
+    """The picture at the size the prior takes, and a line that tells of the change."""
+    halvings = len(prior.vae.config.block_out_channels) + len(prior.unet.config.block_out_channels) - 2
+    fitted = fit_picture(picture, prior.image_px, 2**halvings)
+    (height, width), (rows, columns) = picture.shape[1:3], fitted.shape[1:3]
+    if (height, width) == (rows, columns):
+        return fitted, []
+    return fitted, [f"the picture is scaled from {width} x {height} to {columns} x {rows} px, which the prior works at"]
+
+
+def _write(
+    folder: Path,
+    request: ImageRequest,
+    settings: ImageSettings,
+    picture: Path | None,
+    result: Tensor,
+    score: float | None,
+    timings_s: dict[str, float],
+    warnings: list[str],
+) -> tuple[Path, ...]:
+    """The picture, then the report. result: (1, H, W, 3) sRGB in [0, 1]."""
+    values = (result[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    with atomic_write(folder / PICTURE) as file:
+        Image.fromarray(values).save(file, "PNG")
+    models = {"prior": settings.prior}
+    if request.rewarded:
+        models["reward"] = f"{settings.reward}: {settings.reward_folder or settings.vlm}"
+    report = build_report(
+        request=request.model_dump() | ({"picture": str(picture)} if picture else {}),
+        settings=settings.model_dump(),
+        seed=request.seed,
+        models=models,
+        timings_s=timings_s,
+        slots=[],
+        relations=[],
+        rewards={} if score is None else {"result": score},
+        warnings=warnings,
+    )
+    write_report(report, folder / REPORT)
+    return folder / PICTURE, folder / REPORT
