@@ -13,7 +13,7 @@ CPU := .venv/cpu.stamp
 DEV := .venv/dev.stamp
 BENCHES := $(filter-out __init__ quality,$(basename $(notdir $(wildcard tests/bench/*.py))))
 
-.PHONY: help demo doctor test check format bench bench-quality clean
+.PHONY: help demo doctor test test-blender check format bench bench-quality clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,13 @@ doctor: $(CPU)  ## say what is installed, what is missing, and what to do about 
 
 test: $(DEV)  ## install what the tests need, then run them (PYTEST_ARGS="-k mesh" picks some)
 	@BLENDER="$(BLENDER)" PYTHON="$(PYTHON)" bash scripts/run_tests.sh $(PYTEST_ARGS)
+
+test-blender: $(DEV)  ## the tests inside Blender 4.2, 4.5 and 5.0 (three downloads of 370 MB the first time)
+	@status=0; for version in 4.2 4.5 5.0; do \
+		why=$$(PYTHON="$(PYTHON)" bash scripts/install_blender.sh $$version) || { echo "Blender $$version: $$why"; status=1; continue; }; \
+		echo "Inside Blender $$version:"; \
+		.venv-bpy$$(echo $$version | tr -d .)/bin/python tests/blender/run.py $(PYTEST_ARGS) || status=1; \
+	done; exit $$status
 
 check: $(DEV)  ## lint, format and types
 	$(PY) -m ruff check .
@@ -43,7 +50,7 @@ bench-quality: $(DEV)  ## print the quality table of twelve generated scenes (up
 	$(PY) -m tests.bench.quality
 
 clean:  ## remove the environments, caches and results
-	rm -rf .venv .venv-bpy45 node_modules out .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-bpy42 .venv-bpy45 .venv-bpy50 node_modules out .pytest_cache .mypy_cache .ruff_cache
 
 $(PY):
 	@$(PYTHON) -c "import sys; sys.version_info < (3, 11) and sys.exit('Python 3.11 or newer is needed: make PYTHON=python3.11 ...')"

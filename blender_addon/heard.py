@@ -139,6 +139,8 @@ def _heard_cancelled(current: "Session", name: str) -> None:
     if name == "install":
         _heard_backend(current, {"state": "none"})
         mirror.status().notice = "The installation was cancelled; it goes on from there when repeated"
+    elif current.backend["state"] == "starting":
+        _heard_backend(current, {"state": "none"})
 
 
 def _heard_fault(current: "Session", data: tuple[str, BackendError]) -> None:

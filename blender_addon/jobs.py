@@ -75,6 +75,7 @@ class Session:
         status = mirror.status()
         if status.state == "sending":
             self.ticket, self.sending = self.ticket + 1, False
+            self.network.give_up()
             mirror.show_idle(status)
         elif status.job:
             status.state = "cancelling"

@@ -102,6 +102,7 @@ def draw_preferences(layout: bpy.types.UILayout, chosen: Any, context: bpy.types
     layout.prop(chosen, "location")
     if chosen.location == "INSTALL":
         layout.prop(chosen, "build")
+        layout.prop(chosen, "torch_index", placeholder="PyTorch's own")
         if not bpy.app.online_access:
             layout.label(
                 text="The installation downloads files, and Blender is set to stay offline", icon="INTERNET_OFFLINE"

@@ -1,5 +1,6 @@
 """From the user's choice of backend to a Client that answers. Blocks, so call it from a thread; never imports bpy."""
 
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ class Config(NamedTuple):
     token: str  # of REMOTE
     device: str  # auto, cpu, cuda or mps
     cuda: bool | None  # which build INSTALL installs; None: what is there
+    torch_index: str  # address of another build of PyTorch for INSTALL, or ""
     home: Path  # the add-on's user folder
     addon: Path  # the add-on's own folder
     online: bool  # the user lets Blender use the network; the loopback needs no leave
@@ -62,8 +64,11 @@ def backend_for(config: Config) -> Backend:
     return Backend(python, config.source, config.data, config.home, config.device)
 
 
-def connect(config: Config) -> tuple[Client, Backend | None]:
-    """A client whose backend answered, started where it did not run, and the local process or None."""
+def connect(config: Config, give_up: threading.Event | None = None) -> tuple[Client, Backend | None]:
+    """A client whose backend answered, started where it did not run, and the local process or None.
+
+    Raises BackendError, or Cancelled after `give_up` was set while it started.
+    """
     if config.remote:
         return connect_remote(config), None
     backend = backend_for(config)
@@ -71,7 +76,7 @@ def connect(config: Config) -> tuple[Client, Backend | None]:
     if running is None:
         if config.location == "PYTHON":
             check_python(Path(config.python))
-        running = backend.start(START_S)
+        running = backend.start(START_S, give_up)
     return Client(*running), backend
 
 

@@ -47,6 +47,7 @@ class Network:
         self._commands: queue.Queue[Command | None] = queue.Queue()
         self._interrupt = threading.Event()  # a command waits: stop listening to events
         self._closing = threading.Event()
+        self._give_up = threading.Event()  # the user does not want to wait for the backend's start any longer
         self._cancel_install = threading.Event()
         self._config: Config | None = None
         self._client: Client | None = None
@@ -68,10 +69,15 @@ class Network:
     def cancel_install(self) -> None:
         self._cancel_install.set()
 
+    def give_up(self) -> None:
+        """Wait no longer for a backend that is starting."""
+        self._give_up.set()
+
     def close(self, wait_s: float) -> bool:
         """True when the thread, and a backend it had started, ended within wait_s; else they end a little later."""
         self._closing.set()
         self._interrupt.set()
+        self._give_up.set()
         self._cancel_install.set()
         self._commands.put(None)
         self._thread.join(wait_s)
@@ -86,6 +92,8 @@ class Network:
                 continue
             if command is None:  # from close()
                 break
+            if not self._closing.is_set():
+                self._give_up.clear()
             self._use(command.config)
             method = getattr(self, f"do_{command.name}")
             self._guarded(command.name, lambda: method(**command.arguments))  # noqa: B023 - called at once
@@ -139,7 +147,7 @@ class Network:
             self._client = None
             running = link.adopt(config)
             self._owned = running is None
-            self._client, self._backend = running or link.connect(config)
+            self._client, self._backend = running or link.connect(config, self._give_up)
             self._announce()
         assert self._client is not None
         return self._client
@@ -222,7 +230,7 @@ class Network:
             self._client = None
         else:
             self._backend = self._backend or link.backend_for(config)
-            self._client = Client(*self._backend.restart(link.START_S))
+            self._client = Client(*self._backend.restart(link.START_S, self._give_up))
             self._owned = True
             self._announce()
         self.do_connect()
@@ -306,8 +314,14 @@ class Network:
         config = self._settings()
         self._cancel_install.clear()
         self._post("backend", {"state": "installing"})
-        say = lambda line: self._post("install_line", line)  # noqa: E731
-        Installer(config.source, config.home, say, self._cancel_install, config.cuda).run()
+        if self._backend is not None:
+            self._backend.stop()  # Windows locks the files of what runs
+            self._client = self._backend = None
+
+        def say(line: str) -> None:
+            self._post("install_line", line)
+
+        Installer(config.source, config.home, say, self._cancel_install, config.cuda, config.torch_index).run()
         self._post("installed")
         self.do_connect()
 

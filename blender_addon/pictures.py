@@ -24,6 +24,10 @@ class Pictures:
             self._icons[id].reload()
         self._stamps[id] = stamp
 
+    def has(self, id: str) -> bool:
+        """True when there is a picture of the job."""
+        return id in self._icons
+
     def icon(self, id: str) -> int:
         """The number of the job's icon, 0 where it has no picture."""
         return self._icons[id].icon_id if id in self._icons else 0

@@ -37,6 +37,10 @@ class DioramaPreferences(bpy.types.AddonPreferences):
 
     location: EnumProperty(name="Backend", items=LOCATIONS, update=_changed)
     build: EnumProperty(name="Build", description="Which PyTorch is installed", items=BUILDS)
+    torch_index: StringProperty(
+        name="PyTorch Index",
+        description="Address of another build of PyTorch, as pytorch.org shows it; needed for CUDA on Windows",
+    )
     python: StringProperty(name="Python", subtype="FILE_PATH", update=_changed)
     address: StringProperty(name="Address", description="Such as http://192.168.1.20:8000", default="", update=_changed)
     token: StringProperty(
@@ -68,7 +72,9 @@ def config() -> Config:
     """A copy of what a thread needs to know of the preferences."""
     chosen = preferences()
     if chosen is None:
-        return Config("INSTALL", "", "", "", "auto", None, user_folder(), Path(__file__).parent, bpy.app.online_access)
+        return Config(
+            "INSTALL", "", "", "", "auto", None, "", user_folder(), Path(__file__).parent, bpy.app.online_access
+        )
     python = bpy.path.abspath(chosen.python) if chosen.python else ""
     return Config(
         location=chosen.location,
@@ -77,6 +83,7 @@ def config() -> Config:
         token=chosen.token.strip(),
         device=chosen.device,
         cuda={"AUTO": None, "CPU": False, "CUDA": True}[chosen.build],
+        torch_index=chosen.torch_index.strip(),
         home=user_folder(),
         addon=Path(__file__).parent,
         online=bpy.app.online_access,

@@ -1,4 +1,4 @@
-"""Both sides of the contract understand the files in tests/contract; the add-on's side: tests/blender/test_collect.py."""
+"""Both sides of the contract understand the files in tests/contract (the add-on's: tests/blender/test_collect.py)."""
 
 import json
 import os

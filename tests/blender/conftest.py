@@ -65,3 +65,15 @@ def addon() -> Iterator[ModuleType]:
     if bpy.context.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
     addon_utils.disable("blender_addon", default_set=True)
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[None]:
+    """The real backend, running where the add-on looks for it: it is adopted, and its models are loaded only once."""
+    from blender_addon.backend_process import Backend
+
+    home = Path(bpy.utils.user_resource("DATAFILES", path="diorama", create=True))
+    backend = Backend(Path(BACKEND_PYTHON), ROOT, home / "data", home, "cpu")
+    backend.start(240.0)
+    yield
+    backend.stop()

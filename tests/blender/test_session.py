@@ -1,0 +1,162 @@
+"""The whole way with the real backend: generate, watch, import, history, cancel, go on, saving and loading."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+import bpy
+import pytest
+
+from .backends import QUICK, status, tick, use_local, wait_for
+from .test_slots import add_slot
+
+pytestmark = [pytest.mark.blender, pytest.mark.slow]
+
+
+@pytest.fixture
+def local(addon, service):
+    """The add-on with the running backend adopted and its history empty."""
+    use_local(addon)
+    wait_for(addon, lambda: status().backend == "ready")
+    wait_for(addon, lambda: addon.jobs.session().presets)
+    return addon
+
+
+def lay_out(**settings) -> None:
+    for key, value in {**QUICK, **settings}.items():
+        setattr(bpy.context.scene.diorama, key, value)
+    add_slot("a red cube")
+    bpy.context.scene.cursor.location.x = 1.5
+    add_slot("a blue sphere")
+    bpy.ops.diorama.add_relation()
+    bpy.context.scene.diorama.relations[0].relation = "right of"
+
+
+def generate(addon) -> None:
+    """Press the button, as in a Blender that has a window: there it does not wait."""
+    collected = addon.collect.collect(bpy.context.scene, bpy.context.view_layer)
+    addon.jobs.session().generate(bpy.context.scene, collected)
+
+
+def results() -> list[bpy.types.Collection]:
+    return [collection for collection in bpy.data.collections if collection.name.startswith("Diorama: ")]
+
+
+def test_from_the_button_to_objects_in_the_scene_and_back_from_history(local, tmp_path) -> None:
+    lay_out()
+    generate(local)
+    assert status().state == "sending"
+    seen = set()
+    wait_for(local, lambda: seen.add(status().state) or status().state in ("done", "failed"))
+    assert status().state == "done", status().fault
+    assert seen >= {"sending", "running"}
+    assert status().factor == 1.0
+    wait_for(local, results)
+    (collection,) = results()
+    assert sorted(thing["diorama_slot"] for thing in collection.objects) == ["blue sphere", "red cube"]
+    assert bpy.context.scene.diorama.relations[0].outcome in ("yes", "no")
+    assert bpy.data.objects["Slot red cube"].hide_get()
+    assert local.jobs.session().pictures.has(status().job)
+
+    job = status().job
+    bpy.ops.wm.read_homefile(use_empty=True)
+    tick(local)
+    assert status().history[0].name == job
+    bpy.ops.diorama.import_result(job=job)
+    wait_for(local, results)
+    assert len(results()[0].objects) == 2
+    bpy.ops.diorama.use_settings(job=job)
+    again = local.collect.collect(bpy.context.scene, bpy.context.view_layer).request
+    assert [slot["name"] for slot in again["slots"]] == ["red cube", "blue sphere"]
+    bpy.ops.diorama.delete_result(job=job)
+    wait_for(local, lambda: job not in status().history)
+
+
+def test_a_file_saved_and_loaded_during_a_run_gets_its_result(local, tmp_path) -> None:
+    lay_out(steps=6)
+    generate(local)
+    wait_for(local, lambda: status().state in ("queued", "running"))
+    path = str(tmp_path / "scene.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    bpy.ops.wm.read_homefile(use_empty=True)
+    assert status().state in ("queued", "running")
+    bpy.ops.wm.open_mainfile(filepath=path)
+    assert status().job == bpy.context.scene.diorama.last_job
+    wait_for(local, results)
+    assert len(results()[0].objects) == 2
+
+
+def test_a_result_of_another_file_waits_in_results(local) -> None:
+    lay_out()
+    generate(local)
+    wait_for(local, lambda: status().state in ("queued", "running"))
+    bpy.ops.wm.read_homefile(use_empty=True)
+    wait_for(local, lambda: status().state == "done")
+    for _ in range(20):
+        tick(local)
+        time.sleep(0.02)
+    assert results() == []
+    assert "waits in Results" in status().notice
+    bpy.ops.diorama.import_result(job=status().job)
+    wait_for(local, results)
+
+
+def test_a_run_can_be_cancelled_and_go_on_to_its_end(local) -> None:
+    lay_out(steps=300)
+    generate(local)
+    wait_for(local, lambda: status().step >= 2)
+    assert bpy.ops.diorama.cancel() == {"FINISHED"}
+    assert status().state == "cancelling"
+    wait_for(local, lambda: status().state == "cancelled")
+    assert not local.jobs.session().busy()
+    job = status().job
+    assert status().history[job].has_checkpoint
+    assert bpy.ops.diorama.resume(job=job) == {"FINISHED"}
+    wait_for(local, lambda: status().state == "running" and status().step >= 3)
+    bpy.ops.diorama.cancel()
+    wait_for(local, lambda: status().state == "cancelled")
+
+
+def test_a_prompt_is_read_into_slots_and_unknown_words_are_named(local) -> None:
+    scene = bpy.context.scene
+    scene.diorama.prompt = "a red cube on top of a blue sphere"
+    assert bpy.ops.diorama.read_prompt() == {"FINISHED"}
+    wait_for(local, lambda: local.slots.slots_of(scene))
+    assert [local.collect.relation_of(row)["relation"] for row in scene.diorama.relations] == ["on top of"]
+    words = local.jobs.session().vocabulary["starter"]
+    assert local.answers.unknown_words("a red cube on top of a blue zeppelin", words) == ["zeppelin"]
+
+
+def test_a_refused_request_names_the_slot_and_what_to_do(local) -> None:
+    lay_out(overrides='{"speed": 3}')
+    generate(local)
+    wait_for(local, lambda: status().fault)
+    assert status().state == ""
+    assert "setting" in status().fault
+    assert "speed" in status().fault_where
+
+
+def test_a_backend_that_dies_says_so_and_the_run_goes_on_after_a_restart(local) -> None:
+    lay_out(steps=300)
+    generate(local)
+    wait_for(local, lambda: status().step >= 2)
+    told = json.loads((local.preferences.config().data / "service.json").read_text())
+    os.kill(told["pid"], signal.SIGKILL)
+    wait_for(local, lambda: status().fault)
+    assert status().fault_mend in ("start", "restart")
+    bpy.ops.diorama.start()
+    wait_for(local, lambda: status().state == "interrupted")
+    bpy.ops.diorama.resume(job=status().job)
+    wait_for(local, lambda: status().state == "running")
+    bpy.ops.diorama.cancel()
+    wait_for(local, lambda: status().state == "cancelled")
+
+
+def test_without_a_window_generate_waits_for_the_result(local) -> None:
+    lay_out()
+    assert bpy.ops.diorama.generate() == {"FINISHED"}
+    assert len(results()[0].objects) == 2
+    assert bpy.context.scene.diorama.relations[0].outcome in ("yes", "no")
