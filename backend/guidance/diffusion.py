@@ -12,7 +12,9 @@ from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerBase
 
 from ..errors import ModelError
-from .loading import refuse_missing
+from .loading import check_weights, read_config, refuse_missing
+from .memory import in_chunks
+from .mvdream import Parts, checkpoint_file, is_port, load_checkpoint, load_port_denoiser
 from .text import unknown_words, words_cut
 
 Part = TypeVar("Part", bound=ModelMixin)
@@ -34,6 +36,7 @@ class DiffusionPrior:
         self.vae = vae.eval().requires_grad_(False)
         self.unet = unet.eval().requires_grad_(False)
         self.scheduler = scheduler
+        self.encode_at_once = 0  # pictures; 0: all, with every activation kept for the gradient
         self.alphas_cumprod = scheduler.alphas_cumprod.to(unet.device)  # (T,), alpha_bar of DDPM (arXiv 2006.11239)
 
     @property
@@ -57,6 +60,9 @@ class DiffusionPrior:
     def encode(self, images: Tensor) -> Tensor:
         """Latents (B, c, h, w), scaled to unit variance, differentiable in images: (B, H, W, 3) sRGB in [0, 1]."""
         pixels = (images.permute(0, 3, 1, 2) * 2 - 1).to(self.vae.dtype).contiguous(memory_format=torch.channels_last)
+        return in_chunks(self._encode, pixels, self.encode_at_once).to(images.dtype)
+
+    def _encode(self, pixels: Tensor) -> Tensor:
         return self.vae.encode(pixels).latent_dist.mean * self.vae.config.scaling_factor
 
     @torch.no_grad()
@@ -92,10 +98,23 @@ class DiffusionPrior:
 
 
 def load_prior(folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> DiffusionPrior:
-    """The model in a folder of diffusers layout, frozen.
+    """The model in a folder of diffusers layout, or MVDream's in its own (a file, or the folder it lies in), frozen.
 
     Raises ModelError when a part is missing, damaged or of another kind.
     """
+    checkpoint = checkpoint_file(folder)
+    parts = load_checkpoint(checkpoint, dtype) if checkpoint else _load_folder(folder, dtype)
+    layout = torch.channels_last
+    return DiffusionPrior(
+        parts.tokenizer,
+        parts.text_encoder.to(device),
+        parts.vae.to(device).to(memory_format=layout),
+        parts.unet.to(device).to(memory_format=layout),
+        parts.scheduler,
+    )
+
+
+def _load_folder(folder: Path, dtype: torch.dtype) -> Parts:
     if not (folder / "model_index.json").is_file():
         raise ModelError(
             "there is no model here", where=str(folder), remedy="Give a folder that holds model_index.json"
@@ -105,35 +124,42 @@ def load_prior(folder: Path, device: torch.device, dtype: torch.dtype = torch.fl
         part = "tokenizer"
         tokenizer = AutoTokenizer.from_pretrained(folder / part)
         part = "text_encoder"
+        variant = check_weights(folder / part, "model").variant
         text_encoder, info = CLIPTextModel.from_pretrained(
-            folder / part, use_safetensors=True, dtype=dtype, output_loading_info=True
+            folder / part, use_safetensors=True, variant=variant, dtype=dtype, output_loading_info=True
         )
         refuse_missing(info)
         part = "vae"
-        vae = _load_part(AutoencoderKL, folder / part, dtype)
+        vae = _load_part(AutoencoderKL, folder / part, torch.float32 if dtype == torch.float16 else dtype)  # gradients
         part = "unet"
-        unet = _load_part(UNet2DConditionModel, folder / part, dtype)
+        unet: UNet2DConditionModel
+        if is_port(folder / part):
+            unet = load_port_denoiser(folder / part, dtype)
+        else:
+            unet = _load_part(UNet2DConditionModel, folder / part, dtype)
         part = "scheduler"
         scheduler = DDIMScheduler.from_pretrained(folder / part)
+    except ModelError:
+        raise
     except Exception as error:  # the libraries raise many kinds for a damaged file
         raise ModelError(
             f"the model cannot be loaded ({type(error).__name__}: {error})",
             where=str(folder / part),
             remedy="Restore the folder's files, or download the model again",
         ) from error
-    layout = torch.channels_last
-    return DiffusionPrior(
-        tokenizer,
-        text_encoder.to(device),
-        vae.to(device).to(memory_format=layout),
-        unet.to(device).to(memory_format=layout),
-        scheduler,
-    )
+    return Parts(tokenizer, text_encoder, vae, unet, scheduler)
 
 
 def _load_part(kind: type[Part], folder: Path, dtype: torch.dtype) -> Part:
+    read_config(folder / "config.json")
+    variant = check_weights(folder, "diffusion_pytorch_model").variant
     network, info = kind.from_pretrained(
-        folder, use_safetensors=True, torch_dtype=dtype, low_cpu_mem_usage=False, output_loading_info=True
+        folder,
+        use_safetensors=True,
+        variant=variant,
+        torch_dtype=dtype,
+        low_cpu_mem_usage=False,
+        output_loading_info=True,
     )
     refuse_missing(info)
     return network
