@@ -114,6 +114,8 @@ class Server(uvicorn.Server):
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens there. Raises RequestError for a port that is taken or a name that is not ours."""
     try:
+        if not 0 <= port <= 65535:  # else it is taken modulo 65536
+            raise OverflowError("ports go from 0 to 65535")
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         try:
