@@ -1,0 +1,110 @@
+"""A model's files from the hub into its folder: only on request, only JSON, text and safetensors, resumable."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import ModelError
+from .model_check import NETWORKS, check_model
+from .models_table import Model, models_folder
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+TEXT = (".json", ".txt", ".jinja")  # settings, vocabularies, chat templates
+PRIOR_PARTS = (*NETWORKS, "tokenizer", "scheduler")
+SPARE_BYTES = 2**30  # left free on the disk
+
+
+def download(model: Model, api: HfApi) -> Path:
+    """The folder that now holds the model, complete and checked.
+
+    Files that are there are kept and half a file is gone on with, so that a download that was stopped resumes. The hub
+    library shows progress bars. Raises ModelError where there is no network, no such model, no safetensors, or too
+    little room.
+    """
+    folder = models_folder() / model.name
+    revision, sizes = _listing(model, api)
+    wanted = files_of(model, sizes)
+    _check_room(folder, sum(sizes[name] for name in wanted if not (folder / name).is_file()))
+    try:
+        api.snapshot_download(model.hub_id, revision=revision, local_dir=folder, allow_patterns=wanted)
+    except Exception as error:  # the hub's, the connection's, the disk's: kinds change with the hub library
+        raise ModelError(
+            f"the download stopped ({error})",
+            where=model.hub_id,
+            remedy=f"Run it again, it goes on where it stopped: python -m backend models download {model.name}",
+        ) from error
+    check_model(folder, model.kind)
+    return folder
+
+
+def files_of(model: Model, names: Iterable[str]) -> list[str]:
+    """Which of the repository's files are needed. Raises ModelError where a network has no safetensors."""
+    there = set(names)
+    if model.kind == "vlm":
+        text = {name for name in there if "/" not in name and name.endswith(TEXT)}
+        return sorted(text | _weights(model, there, "", "model"))
+    text = {name for name in there if name.split("/")[0] in PRIOR_PARTS and name.endswith(TEXT)}
+    text = {name for name in text if ".index." not in name} | ({"model_index.json"} & there)
+    weights = [_weights(model, there, f"{part}/", stem) for part, (stem, _) in NETWORKS.items()]
+    return sorted(text.union(*weights))
+
+
+def _weights(model: Model, there: set[str], place: str, stem: str) -> set[str]:
+    """The files of one network's weights: one file, or an index and its shards; the row's variant first."""
+    for variant in dict.fromkeys((model.variant, "", "fp16")):
+        mark = f".{variant}" if variant else ""
+        single = f"{place}{stem}{mark}.safetensors"
+        if single in there:
+            return {single}
+        index = f"{place}{stem}.safetensors.index{mark}.json"
+        if index in there:
+            numbered = {
+                n for n in there if n.startswith(f"{place}{stem}") and "-of-" in n and n.endswith(".safetensors")
+            }
+            return {index} | {name for name in numbered if (".fp16" in name) == (variant == "fp16")}
+    raise ModelError(
+        f"has no safetensors for {place or stem}, and pickles are never loaded",
+        where=model.hub_id,
+        remedy="Choose another model, see `python -m backend models list`",
+    )
+
+
+def _listing(model: Model, api: HfApi) -> tuple[str, Mapping[str, int]]:
+    """The newest revision and the bytes of each of its files."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+    from huggingface_hub.hf_api import RepoFile
+
+    try:
+        revision = api.repo_info(model.hub_id).sha
+        tree = api.list_repo_tree(model.hub_id, recursive=True, revision=revision)
+        return str(revision), {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            "the hub has no such model any more, or does not show it",
+            where=model.hub_id,
+            remedy=f"Put its files into {models_folder() / model.name}, or choose another model",
+        ) from error
+    except Exception as error:  # kinds change with the hub library
+        raise ModelError(
+            f"the hub cannot be reached ({error})",
+            where=model.hub_id,
+            remedy=f"Connect to the network, or copy the model's files into {models_folder() / model.name}",
+        ) from error
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    place = folder
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed + SPARE_BYTES:
+        raise ModelError(
+            f"needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+            where=str(folder),
+            remedy="Free some space, or set DIORAMA_MODELS to a folder on another disk",
+        )
