@@ -13,6 +13,7 @@ from .messages import BackendError
 
 COPIED = ("backend", "requirements")
 NOT_COPIED = ("__pycache__", "*.pyc", ".DS_Store")
+RENAMES, RENAME_PAUSE_S = 20, 0.25  # on Windows a virus scanner holds new files for a moment
 KEPT_S = 14 * 24 * 3600.0  # copies that were not started for so long are removed
 
 
@@ -81,9 +82,20 @@ def _copy(source: Path, folder: Path) -> None:
         for name in COPIED:
             if (source / name).is_dir():
                 shutil.copytree(source / name, half / name, ignore=shutil.ignore_patterns(*NOT_COPIED))
-        with contextlib.suppress(OSError):  # the other one was first: its copy is as good
-            half.rename(folder)
-        if not folder.is_dir():
-            half.rename(folder)  # for its error
+        _rename(half, folder)
     finally:
         shutil.rmtree(half, ignore_errors=True)
+
+
+def _rename(half: Path, folder: Path) -> None:
+    """Puts the copy in its place, unless another process was first: its copy is as good."""
+    for left in reversed(range(RENAMES)):
+        try:
+            half.rename(folder)
+            return
+        except OSError:
+            if folder.is_dir():
+                return
+            if not left:
+                raise
+            time.sleep(RENAME_PAUSE_S)

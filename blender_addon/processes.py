@@ -207,7 +207,8 @@ def _has_ended(pid: int) -> bool:
     """True for a process that has ended and waits for its parent to notice; where the system tells."""
     try:
         if PROC:
-            return Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()[0] == b"Z"
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()
+            return fields[0] == b"Z" and int(fields[17]) <= 1  # a thread that still ends holds locks and ports
         return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except (OSError, IndexError):  # ChildProcessError: not ours, so its own parent looks after it
+    except (OSError, IndexError, ValueError):  # ChildProcessError: not ours, so its own parent looks after it
         return False

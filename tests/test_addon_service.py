@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,17 @@ def error_of(call, *arguments):
     return caught.value
 
 
+def patiently(ask, *arguments):
+    """The answer of a worker process that may still be starting."""
+    limit = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return ask(*arguments)
+        except client.BackendError as error:
+            if "try again" not in error.remedy or time.monotonic() > limit:
+                raise
+
+
 def test_the_service_is_adopted_and_knows_the_token(backend, service):
     health = service.health()
     assert (health["version"], health["api"], health["token_ok"]) == (__version__, process.API, True)
@@ -87,9 +99,9 @@ def test_an_unknown_job_is_said_to_be_none(service, tmp_path):
 
 @pytest.mark.slow
 def test_a_job_runs_to_its_end_and_its_files_arrive(service, tmp_path):
-    words = service.vocabulary("starter")
+    words = patiently(service.vocabulary, "starter")
     assert words["limited"] and "cube" in words["nouns"]
-    assert service.parse("a red cube on top of a blue sphere", "starter")["relations"]
+    assert patiently(service.parse, "a red cube on top of a blue sphere", "starter")["relations"]
 
     job = service.submit(scene(QUICK))
     events = list(service.events(job["id"]))
