@@ -26,6 +26,7 @@ from ..errors import ModelError
 from .loading import check_weights, read_config, refuse_missing
 from .packing import Packed, attention_mask, pack
 from .preprocess import Preprocessing, read_preprocessing, to_patches
+from .questions import FULL, SHORT
 from .text import single_token, tokens, unknown_words
 
 KINDS: dict[str, type[PreTrainedModel]] = {  # by the config's model_type
@@ -68,6 +69,7 @@ class VisionLanguageModel:
         self.tokenizer = tokenizer
         self.preprocessing = preprocessing
         self.yes_id, self.no_id = (single_token(tokenizer, word) for word in ("Yes", "No"))
+        self.wording = SHORT if unknown_words(tokenizer, " ".join(FULL.both)) else FULL  # what it understands
 
     def log_odds(self, images: Tensor, questions: Sequence[str], largest_px: int | None = None) -> Tensor:
         """z_yes - z_no of each question about the pictures: (Q,), differentiable in the images.
