@@ -1,5 +1,8 @@
 """Diorama: text and boxes in, textured and arranged objects out, generated on your own machine."""
 
+import atexit
+
+import addon_utils
 import bpy
 
 from . import (
@@ -45,12 +48,19 @@ def register() -> None:
     jobs.start()
     overlay.start()
     command.start()
+    atexit.register(_switch_off)
 
 
 def unregister() -> None:
+    atexit.unregister(_switch_off)
     command.stop()
     overlay.stop()
     jobs.stop()
     properties.detach()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)
+
+
+def _switch_off() -> None:
+    """Blender as a Python module ends before it switches add-ons off; 4.2 then crashes and 4.5 hangs."""
+    addon_utils.disable(__package__)

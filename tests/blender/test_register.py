@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 from types import ModuleType
 
@@ -11,6 +12,8 @@ import bpy
 import pytest
 
 import addon_utils  # isort: skip - it is found once bpy is there
+
+from .conftest import ROOT
 
 pytestmark = pytest.mark.blender
 NAME = "blender_addon"
@@ -81,3 +84,11 @@ def test_the_timer_survives_loading_a_file(addon: ModuleType) -> None:
     bpy.ops.wm.read_homefile(use_empty=True)
     assert timer_is_registered(addon)
     assert bpy.context.window_manager.diorama.state == ""
+
+
+def test_blender_as_a_python_module_ends_with_the_add_on_switched_on(tmp_path) -> None:
+    """Blender 4.2 crashed and 4.5 hung in its own clean-up."""
+    script = "import bpy, addon_utils; addon_utils.enable('blender_addon'); bpy.ops.diorama.add_slot(); print('end')"
+    environment = {**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, timeout=120, **PLAIN)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "end"), done.stderr

@@ -1,0 +1,81 @@
+"""`diorama generate|status|install` on the command line: exit status, one clear message, the files it was asked for."""
+
+from __future__ import annotations
+
+import bpy
+import pytest
+
+from .backends import QUICK, use_local
+from .test_slots import add_slot
+
+pytestmark = pytest.mark.blender
+
+
+@pytest.fixture
+def run(addon, capfd):
+    """Runs the command; returns (exit status, what it printed)."""
+
+    def run_command(*arguments: str) -> tuple[int, str]:
+        code = addon.command.run(list(arguments))
+        out, err = capfd.readouterr()
+        return code, out + err
+
+    return run_command
+
+
+@pytest.mark.parametrize("arguments", [(), ("fly",), ("generate", "--speed", "3"), ("generate", "--seed", "x")])
+def test_wrong_arguments_are_status_2_with_usage(run, arguments) -> None:
+    code, said = run(*arguments)
+    assert code == 2
+    assert "usage: blender -b FILE --command diorama" in said
+
+
+def test_help_is_status_0(run) -> None:
+    assert run("--help")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("generate",), "nothing to generate"),
+        (("generate", "--prompt", "a red cube", "--seed", "-1"), "--seed"),
+        (("generate", "--prompt", "a red cube", "--seed", str(2**40)), "--seed"),
+        (("generate", "--prompt", "a red cube", "--steps", "-5"), "--steps"),
+        (("generate", "--prompt", "a red cube"), "not installed"),
+        (("status",), "not installed"),
+    ],
+)
+def test_what_the_user_can_mend_is_status_2_and_one_message(run, arguments, says) -> None:
+    code, said = run(*arguments)
+    assert code == 2
+    assert [line for line in said.splitlines() if line.startswith("error: ")] != []
+    assert says in said
+    assert "Traceback" not in said
+
+
+def test_an_installation_asks_for_online_access(run) -> None:
+    if bpy.app.online_access:
+        pytest.skip("this Blender may use the network")
+    code, said = run("install")
+    assert code == 2
+    assert "stay offline" in said
+
+
+@pytest.mark.slow
+def test_a_scene_is_generated_and_saved(addon, service, run, tmp_path) -> None:
+    use_local(addon)
+    for key, value in QUICK.items():
+        setattr(bpy.context.scene.diorama, key, value)
+    add_slot("a red cube")
+    blend, glb = tmp_path / "out" / "scene.blend", tmp_path / "scene.glb"
+    code, said = run("generate", "--prompt", "a cube", "--seed", "3", "--save", str(blend), "--glb", str(glb))
+    assert code == 0, said
+    assert "step " in said
+    assert "Diorama: a cube: red cube" in said
+    assert glb.read_bytes()[:4] == b"glTF"
+    bpy.ops.wm.open_mainfile(filepath=str(blend))
+    assert bpy.context.scene.diorama.seed == 3
+    assert [thing.type for thing in bpy.data.collections["Diorama: a cube"].objects] == ["MESH"]
+    code, said = run("status")
+    assert code == 0
+    assert "version " in said
