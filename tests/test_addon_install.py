@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -10,9 +11,11 @@ import sys
 import threading
 import time
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+import tomllib
 
 from .addon_modules import addon_module
 
@@ -305,6 +308,13 @@ def test_an_old_python_is_refused_by_its_version(tmp_path):
 @posix
 def test_what_is_no_python_is_refused(tmp_path, text):
     assert "cannot be run as a Python" in error_of(install.check_python, script(tmp_path / "p", text)).what
+
+
+def test_what_is_looked_for_is_what_the_backend_depends_on():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    wanted = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
+    installed = packages_distributions()
+    assert {installed.get(name, [name])[0].lower() for name in interpreters.NEEDED} == wanted
 
 
 def test_this_python_can_run_the_backend():
