@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .arrange.physics import standing_on, support_loss, total_penetration_loss
+from .arrange.physics import GROUND_M, standing_on, support_loss, total_penetration_loss
 from .arrange.relations import RELATIONS, Bounds, bounds_of
 from .guidance import questions
 from .guidance.critics import balanced, prior_pull, reward_pull, view_prompts
@@ -72,7 +72,7 @@ class Objective:
         stacked = Bounds(torch.stack([b.low for b in bounds]), torch.stack([b.high for b in bounds]))
         terms = {
             "penetration": self._penetration(points, stacked),
-            "support": support_loss(stacked, self.on.to(stacked.low.device), self.scene.free),
+            "support": support_loss(stacked, self.on.to(stacked.low.device), self.scene.free, self._ground(stacked)),
         }
         if self.request.relations:
             hinges = [
@@ -128,6 +128,11 @@ class Objective:
         self.rewards |= dict(zip(told, reward.value.tolist(), strict=True))
         doubt = torch.sigmoid(-reward.value).max()
         return balanced(reward.gradient, reference, weight * doubt)
+
+    def _ground(self, bounds: Bounds) -> Tensor:
+        """Height of what is below each object's middle, context or the ground: (S,) metres."""
+        height = self.scene.height_below(((bounds.low + bounds.high) / 2).detach())
+        return torch.where(height.isfinite(), height, GROUND_M)
 
     def _penetration(self, points: list[Tensor], bounds: Bounds) -> Tensor:
         sizes = (bounds.high - bounds.low).detach().mean(-1)

@@ -106,6 +106,22 @@ def test_bodies_rest_on_the_ground_or_on_their_support():
     torch.testing.assert_close(support_loss(bounds, matrix), torch.tensor((0.6 + 0.4 + 0.1 + 0.1) / 3))
 
 
+def test_the_ground_may_differ_from_body_to_body():
+    bounds = box_bounds(torch.tensor([[0.0, 0.0, 2.5], [0.0, 0.0, 0.9], [3.0, 0.0, 0.4]]), torch.ones(3))
+    matrix, ground = standing_on(["a", "b", "c"], [on("a", "b")]), torch.tensor([9.0, 0.3, -1.0])
+    torch.testing.assert_close(support_gaps(bounds, matrix, ground), torch.tensor([0.6, 0.1, 0.9]))
+    torch.testing.assert_close(support_loss(bounds, matrix, [1, 2], ground), torch.tensor((0.1 + 0.9) / 2))
+
+
+def test_bodies_that_cannot_move_are_no_pair_and_their_size_does_not_count():
+    one, other, third = torch.zeros(3), torch.tensor([0.4, 0.0, 0.0]), torch.tensor([-0.4, 0.0, 0.0])
+    centres = (one, other, third)
+    points, sdfs = [sphere_points(c) for c in centres], [sphere_sdf(c) for c in centres]
+    sizes = torch.tensor([1.0, 100.0, 100.0])
+    pairs = [total_penetration_loss([points[0], points[n]], [sdfs[0], sdfs[n]], torch.ones(2)) for n in (1, 2)]
+    torch.testing.assert_close(total_penetration_loss(points, sdfs, sizes, free=[0]), sum(pairs))
+
+
 def test_descending_the_support_loss_stacks_floating_bodies():
     centres = torch.tensor([[0.0, 0.0, 3.0], [0.0, 0.0, -1.0], [2.0, 0.0, 1.0]], requires_grad=True)
     sizes = torch.tensor([[1.0, 1.0, 0.5], [1.0, 1.0, 1.0], [1.0, 1.0, 2.0]])

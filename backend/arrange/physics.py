@@ -82,26 +82,29 @@ def standing_on(names: Sequence[str], relations: Sequence[Relation]) -> Tensor:
     return matrix
 
 
-def support_gaps(bounds: Bounds, on: Tensor) -> Tensor:
+def support_gaps(bounds: Bounds, on: Tensor, ground: Tensor | float = GROUND_M) -> Tensor:
     """Height of each body's lowest point above what it should rest on: (..., S) metres, negative when sunk in.
 
-    bounds: (..., S, 3). on: (S, S) bool from standing_on. The support's height carries no gradient: a body falls onto
-    what is below it, nothing rises to meet what hangs above. On several supports a body rests on the highest.
+    bounds: (..., S, 3). on: (S, S) bool from standing_on. ground: metres, or (..., S) where it differs from body to
+    body. The support's height carries no gradient: a body falls onto what is below it, nothing rises to meet what hangs
+    above. On several supports a body rests on the highest.
     """
     tops = bounds.high[..., 2].detach()[..., None, :].expand(*bounds.high.shape[:-1], on.shape[0])
     base = torch.where(on, tops, -torch.inf).amax(-1)
-    base = torch.where(on.any(-1), base, torch.full_like(base, GROUND_M))
+    base = torch.where(on.any(-1), base, torch.zeros_like(base) + ground)
     return bounds.low[..., 2] - base
 
 
-def support_loss(bounds: Bounds, on: Tensor, free: Sequence[int] | None = None) -> Tensor:
+def support_loss(
+    bounds: Bounds, on: Tensor, free: Sequence[int] | None = None, ground: Tensor | float = GROUND_M
+) -> Tensor:
     """Mean over the bodies of |gap below| plus depth below the ground, over the body's height: (...).
 
-    bounds: (..., S, 3). on: (S, S) bool from standing_on. free: bodies that can fall, all if not given.
+    bounds, on, ground: as in support_gaps. free: bodies that can fall, all if not given.
     """
     height = (bounds.high - bounds.low)[..., 2].detach().clamp_min(1e-6)
-    buried = torch.relu(GROUND_M - bounds.low[..., 2])
-    falls = (support_gaps(bounds, on).abs() + buried) / height
+    buried = torch.relu(ground - bounds.low[..., 2])
+    falls = (support_gaps(bounds, on, ground).abs() + buried) / height
     return (falls if free is None else falls[..., list(free)]).mean(-1)
 
 
@@ -117,10 +120,16 @@ def check_relations(bounds: Mapping[str, Bounds], relations: Sequence[Relation])
     return found
 
 
-def check_scene(meshes: Mapping[str, Mesh], relations: Sequence[Relation], fixed: Collection[str] = ()) -> Report:
+def check_scene(
+    meshes: Mapping[str, Mesh],
+    relations: Sequence[Relation],
+    fixed: Collection[str] = (),
+    ground: Mapping[str, float] | None = None,
+) -> Report:
     """The report on the final meshes, by slot name. Slots without faces satisfy nothing and touch nothing.
 
-    fixed: slots that cannot move, whose gaps and penetrations among themselves are the user's own.
+    fixed: slots that cannot move, whose gaps and penetrations among themselves are the user's own. ground: metres, by
+    slot name where it is not GROUND_M.
     """
     solid = {name: mesh for name, mesh in meshes.items() if mesh.faces.shape[0] > 0}
     bounds = {name: bounds_of(mesh.vertices[mesh.faces.reshape(-1)].detach()) for name, mesh in solid.items()}
@@ -130,7 +139,8 @@ def check_scene(meshes: Mapping[str, Mesh], relations: Sequence[Relation], fixed
     if solid:
         known = [r for r in relations if r.subject in solid and r.object in solid]
         stacked = Bounds(*(torch.stack(ends) for ends in zip(*bounds.values(), strict=True)))
-        gaps = dict(zip(solid, support_gaps(stacked, standing_on(list(solid), known)).tolist(), strict=True))
+        heights = torch.tensor([(ground or {}).get(name, GROUND_M) for name in solid]).to(stacked.low)
+        gaps = dict(zip(solid, support_gaps(stacked, standing_on(list(solid), known), heights).tolist(), strict=True))
     gaps = {name: gap for name, gap in gaps.items() if name not in fixed}
     return Report(check_relations(bounds, relations), {pair: v for pair, v in shared.items() if v > 0.0}, gaps)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -69,7 +70,10 @@ def write_result(
         device = placed[0].vertices.device
         meshes = {e.name: _as_mesh(e.vertices, e.faces, device) for e in exported}
         context = {slot.name: placed[i] for i, slot in enumerate(request.slots) if slot.kind == "context"}
-        checks = check_scene(meshes | context, request.relations, fixed=context)
+        middles = {name: torch.stack(bounds_of(m.vertices)).mean(0) for name, m in meshes.items()}
+        below = scene.height_below(torch.stack(list(middles.values()))).tolist()
+        ground = {name: height for name, height in zip(middles, below, strict=True) if math.isfinite(height)}
+        checks = check_scene(meshes | context, request.relations, fixed=context, ground=ground)
         sheet, turn = folder / "preview.png", folder / "turntable.gif"
         subject = _subject(scene, placed)
         _write_sheet(sheet, subject, settings.preview_px)

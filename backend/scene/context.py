@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .appearance import START_METALLIC, START_ROUGHNESS, Material
 from .isosurface import Surface
 from .mesh import Mesh, face_normals
-from .mesh_query import MeshQuery
+from .mesh_query import FAR, MeshQuery
 from .regularize import face_pairs
 from .user_mesh import UserMesh
 
@@ -68,14 +68,18 @@ class Context(nn.Module):
 
         Differentiable in the points. A mesh with holes is as thick as its shell.
         """
-        low, high = self.vertices.amin(0), self.vertices.amax(0)
-        middle, scale = (low + high) / 2, (high - low).amax()
-        if self._query is None:
-            self._query = MeshQuery((self.vertices - middle) / scale, self.faces)
+        query, middle, scale = self._asked()
         with torch.no_grad():
-            found = self._query.nearest((world - middle) / scale)
+            found = query.nearest((world - middle) / scale)
         distance = torch.linalg.vector_norm(world - (found.point * scale + middle), dim=-1)
         return torch.where(found.inside, -distance, distance) - self.shell
+
+    def height_below(self, world: Tensor) -> Tensor:
+        """Height of the mesh straight below each point: (P,) metres, -inf where there is none. world: (P, 3) metres."""
+        query, middle, scale = self._asked()
+        down = torch.tensor([0.0, 0.0, -1.0], device=world.device).expand_as(world)
+        way = query.ray_length((world - middle) / scale, down)
+        return torch.where(way < FAR, world[:, 2].detach() - way * scale, -torch.inf)
 
     def surface_points(self, count: int, generator: torch.Generator) -> Tensor:
         """Points drawn evenly from the surface: (count, 3) metres, world."""
@@ -85,6 +89,14 @@ class Context(nn.Module):
         face = torch.searchsorted(area, draw[0] * area[-1]).clamp_max(len(area) - 1)
         root, along = draw[1].sqrt()[:, None], draw[2][:, None]
         return (1 - root) * a[face] + root * ((1 - along) * b[face] + along * c[face])
+
+    def _asked(self) -> tuple[MeshQuery, Tensor, Tensor]:
+        """The mesh to be asked in its own frame, and that frame's origin (3,) and length () in metres."""
+        low, high = self.vertices.amin(0), self.vertices.amax(0)
+        middle, scale = (low + high) / 2, (high - low).amax()
+        if self._query is None:
+            self._query = MeshQuery((self.vertices - middle) / scale, self.faces)
+        return self._query, middle, scale
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Take on the size of the checkpoint's mesh before torch copies it in."""

@@ -18,7 +18,7 @@ from .placement import Placement
 from .shape import Shape
 from .user_mesh import Given
 
-SHELL = 0.02  # half the thickness of a context mesh with holes, in longest edges of the smallest generated box
+SHELL = 0.01  # half the thickness of a context mesh with holes, in longest edges of the smallest generated box
 VICINITY = 0.5  # how far beyond the objects context is framed, in lengths of the longest edge of their bounds
 
 
@@ -133,6 +133,12 @@ class Scene(nn.Module):
         if isinstance(model, Context):  # a wall has four vertices, and tells nothing of what is between them
             return model.surface_points(count, generator)
         return surface[torch.randint(len(surface), (count,), generator=generator)]
+
+    def height_below(self, points: Tensor) -> Tensor:
+        """Height of the context straight below each point: (P,) metres, -inf without any. points: (P, 3) metres."""
+        context = [model for model in self.slots if isinstance(model, Context)]
+        nothing = torch.full_like(points[:, 2], -torch.inf)
+        return torch.stack([nothing, *(model.height_below(points) for model in context)]).amax(0).detach()
 
     def in_view(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Bounds for cameras to frame, (3,) each: the objects, and of the context what is near them.
