@@ -314,7 +314,7 @@ def test_what_is_looked_for_is_what_the_backend_depends_on():
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     wanted = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
     installed = packages_distributions()
-    assert {installed.get(name, [name])[0].lower() for name in interpreters.NEEDED} == wanted
+    assert {installed.get(name, [name])[0].lower().replace("_", "-") for name in interpreters.NEEDED} == wanted
 
 
 def test_this_python_can_run_the_backend():
