@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import requests
 
 ROOT = Path(__file__).parents[1]
-PATIENCE_S = 300.0  # for a worker to import torch and load the starter models on a machine that has other work
+PATIENCE_S = 580.0  # for a worker to import torch and load the starter models on a machine that has other work
 ENDED = ("done", "failed", "cancelled", "interrupted")
 QUICK = {  # the starter preset, as small and short as it can be
     "steps": 4,
@@ -50,8 +50,9 @@ class Service:
 
     def __init__(self, data: Path, *options: str, **kept: Any) -> None:
         self.data = data
+        common = ["--data", str(data), "--device", "cpu", "--parent-pid", str(os.getpid())]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "backend", "serve", "--data", str(data), "--device", "cpu", *options],
+            [sys.executable, "-m", "backend", "serve", *common, *options],
             cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,

@@ -1,0 +1,72 @@
+"""The service's OpenAPI description is true: schemathesis makes requests of it, good and bad, and reads the answers."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import CheckFunction
+from schemathesis.specs.openapi import checks
+
+from tests.service_server import PATIENCE_S, Service
+
+NOT_ASKED = ("/v1/shutdown", "/v1/jobs/{id}/events")  # the one ends the service, the other waits for a job's end
+SEVERAL = settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory) -> Iterator[Service]:
+    running = Service(tmp_path_factory.mktemp("data"))
+    deadline = time.monotonic() + PATIENCE_S
+    while running.ask("GET", "/v1/vocabulary").status_code == 500:  # the worker is still importing
+        assert time.monotonic() < deadline
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def described(service):
+    text = requests.get(service.url + "/v1/openapi.json", headers=service.headers).json()
+    return schemathesis.openapi.from_dict(text, base_url=service.url)
+
+
+schema = schemathesis.pytest.from_fixture("described").exclude(path=list(NOT_ASKED))
+
+
+def excluded(case: schemathesis.Case) -> list[CheckFunction]:
+    """Checks that cannot hold on the route.
+
+    JSON Schema cannot say that a relation has to name a slot, a prompt an object, and a preset a row of the table.
+    """
+    if case.path in ("/v1/jobs", "/v1/parse", "/v1/vocabulary"):
+        return [checks.positive_data_acceptance]
+    return []
+
+
+@schema.parametrize()
+@SEVERAL
+def test_what_is_described_is_what_happens(case, service) -> None:
+    answer = case.call_and_validate(headers=service.headers, excluded_checks=excluded(case), timeout=120)
+    if answer.status_code == 201:  # nobody needs its result
+        service.ask("POST", f"/v1/jobs/{answer.json()['id']}/cancel", 200)
+
+
+def test_every_route_is_described_with_its_refusals(service) -> None:
+    described = requests.get(service.url + "/v1/openapi.json", headers=service.headers).json()
+    operations = [operation for path in described["paths"].values() for operation in path.values()]
+    assert len(operations) > 15
+    for operation in operations:
+        assert "422" not in operation["responses"]
+        assert {"4XX", "5XX"} <= set(operation["responses"])
+    assert {"application/json", "multipart/form-data"} == set(
+        described["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]
+    )
