@@ -24,8 +24,8 @@ class Step(NamedTuple):
 
     step: int  # steps done
     steps: int  # steps in all
-    losses: dict[str, float]  # "prior": half the squared pull on the latents, unweighted
-    rewards: dict[str, float]  # "best", "mean" of the last candidates' scores; empty before the first
+    losses: dict[str, float]  # "prior": half the squared pull on the latents; "score": of the last candidates, mean
+    rewards: dict[str, float]  # the VLM's log-odds for the last candidates, "best" and "mean"; empty for other rewards
     seconds_left: float
     latents: Tensor  # (1, c, h, w); the prior decodes them where a preview is wanted
 
@@ -129,15 +129,19 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 class Reporter:
     """Tells the caller of each step, with the time left."""
 
-    def __init__(self, steps: int, on_step: OnStep) -> None:
-        self.steps, self.on_step, self.started = steps, on_step, time.monotonic()
-        self.rewards: dict[str, float] = {}
+    def __init__(self, settings: ImageSettings, on_step: OnStep) -> None:
+        self.steps, self.on_step, self.started = settings.steps, on_step, time.monotonic()
+        self.log_odds = settings.reward == "vlm"
+        self.scores: dict[str, float] = {}
 
     def tell(self, step: int, losses: Tensor, scores: Tensor | None, latents: Tensor) -> None:
         """After step `step` (counted from 0). losses: (N,) of the noises."""
         if scores is not None:
-            self.rewards = {"best": scores.max().item(), "mean": scores.mean().item()}
+            self.scores = {"best": scores.max().item(), "mean": scores.mean().item()}
         each = (time.monotonic() - self.started) / (step + 1)
         left = each * (self.steps - step - 1)
         told = {"prior": losses.detach().mean().item()}
-        self.on_step(Step(step + 1, self.steps, told, self.rewards, left, latents.detach()))
+        if self.scores:
+            told["score"] = self.scores["mean"]
+        rewards = self.scores if self.log_odds else {}
+        self.on_step(Step(step + 1, self.steps, told, rewards, left, latents.detach()))
