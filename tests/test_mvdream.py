@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from backend.errors import ModelError, RequestError
 from backend.guidance.diffusion import DiffusionPrior, load_prior
-from backend.guidance.multiview import ring_order
+from backend.guidance.multiview import pose_turn, ring_order
 from backend.render.cameras import orbit, pose_vectors
 from tests.mvdream_checkpoint import write_checkpoint, write_tokenizer
 
@@ -64,6 +64,11 @@ def original_poses(numbers: dict[str, np.ndarray]) -> torch.Tensor:
 def test_the_denoiser_predicts_what_the_original_does(original, prior) -> None:
     noise = predicted(prior, original[1], original_poses(original[1]))
     assert (noise - tensor(original[1], "noise")).abs().max() < TOLERANCE
+
+
+def test_our_cameras_a_quarter_turn_on_are_the_originals(original) -> None:
+    turned = original_poses(original[1]) @ pose_turn().T
+    assert (turned - tensor(original[1], "cameras")).abs().max() < 1e-5
 
 
 def test_the_text_encoder_gives_the_originals_penultimate_layer(original, prior) -> None:
@@ -204,6 +209,13 @@ def test_a_tokenizer_of_another_model_is_refused(original, tmp_path) -> None:
     shutil.copy(next(original[0].glob("*.safetensors")), tmp_path)
     write_tokenizer(tmp_path / "tokenizer", 70)
     with pytest.raises(ModelError, match="it has 70 tokens, the checkpoint 96"):
+        load_prior(tmp_path, CPU)
+
+
+def test_a_folder_of_several_checkpoints_asks_for_one(tmp_path) -> None:
+    for name in ("sd-v1.5-4view.pt", "sd-v2.1-base-4view.pt"):
+        (tmp_path / name).touch()
+    with pytest.raises(ModelError, match=r"several checkpoints: sd-v1.5-4view.pt, sd-v2.1-base-4view.pt"):
         load_prior(tmp_path, CPU)
 
 

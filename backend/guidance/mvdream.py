@@ -39,13 +39,19 @@ class Parts(NamedTuple):
 
 
 def checkpoint_file(place: Path) -> Path | None:
-    """The original checkpoint that `place` is or, as the only weights directly in it, holds; None where it does not."""
+    """The original checkpoint that `place` is or directly holds; None where it is none, or a folder of another layout.
+
+    Raises ModelError where a folder holds several.
+    """
     if place.is_file():
         return place if place.suffix in CHECKPOINT_SUFFIXES else None
-    if not place.is_dir() or (place / "model_index.json").is_file():
+    if not place.is_dir() or any((place / name).is_file() for name in ("model_index.json", "config.json")):
         return None
     files = [file for file in sorted(place.iterdir()) if file.suffix in CHECKPOINT_SUFFIXES]
-    return files[0] if len(files) == 1 else None
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise ModelError(f"there are several checkpoints: {names}", where=str(place), remedy="Name one of these files")
+    return files[0] if files else None
 
 
 def load_checkpoint(file: Path, dtype: torch.dtype) -> Parts:

@@ -67,9 +67,10 @@ def autoencoder_name(key: str, levels: int) -> str:
     side, *path, kind = key.split(".")
     if side in ("quant_conv", "post_quant_conv"):
         return key
+    new: str
     match path:
-        case [("conv_in" | "conv_out") as end]:
-            new = end
+        case ["conv_in" | "conv_out"]:
+            new = path[0]
         case ["norm_out"]:
             new = "conv_norm_out"
         case ["mid", "attn_1", name]:
