@@ -53,13 +53,22 @@ def test_a_store_opened_again_has_everything_and_what_ran_is_interrupted(jobs) -
     assert '"interrupted"' in event.data
 
 
-def test_folders_that_no_job_owns_are_swept_and_others_are_kept(jobs) -> None:
+def test_what_a_kill_cut_off_is_swept_and_results_are_kept_though_the_list_is_lost(jobs) -> None:
     (kept,) = accept(jobs)
-    orphan = jobs.data.job("20260101-000000-abcdef")
-    orphan.mkdir()
+    taken_in, unlisted = (jobs.data.job(f"20260101-000000-abcde{n}") for n in "ab")
+    for folder, name in ((taken_in, "meshes.glb"), (unlisted, "scene.glb"), (jobs.data.inbox, "cut off.glb")):
+        folder.mkdir()
+        (folder / name).write_bytes(b"")
     jobs.recover()
-    assert not orphan.exists()
+    assert not taken_in.exists() and not jobs.data.inbox.exists()
+    assert (unlisted / "scene.glb").exists()
     assert jobs.data.job(kept).is_dir()
+
+
+def test_a_job_that_another_version_accepted_is_still_listed(jobs) -> None:
+    (job_id,) = accept(jobs)
+    jobs.store.change(job_id, request={"prompt": "a cube", "from_the_future": 1})
+    assert jobs.get(job_id).request.prompt == "a cube"
 
 
 def test_event_numbers_are_never_used_twice(jobs) -> None:

@@ -82,7 +82,7 @@ class Dispatcher:
     def unload(self) -> bool:
         """Whether models were freed; never while a job runs."""
         process = self._process
-        if self.busy or process is None or not process.alive:
+        if self.busy or process is None or process.device is None or not process.alive:
             return False
         return bool(process.ask("unload", {}, 20.0))
 
@@ -108,6 +108,8 @@ class Dispatcher:
             self._running, self._stop_asked = row.id, None
             try:
                 self._run(row)
+            except UserError as error:
+                self._surely_end(row.id, "failed", error=error)
             except Exception as error:
                 logger.exception("job %s", row.id)
                 fault = UserError(
@@ -119,6 +121,7 @@ class Dispatcher:
 
     def _run(self, row: Row) -> None:
         """Have the worker do the job, and end it as the worker says, or as its death says."""
+        self._jobs.loading(row)
         folder = self._data.job(row.id)
         checkpoint, meshes = checkpoint_of(folder), folder / MESHES
         try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError, UserError
+from ..errors import OutputError, RequestError, UserError
 from ..export.files import output_error
 from ..presets import settings_for
 from ..schema import SceneRequest, read_request
@@ -31,14 +32,16 @@ class Jobs:
         self.wake: Callable[[], None] = lambda: None  # called when there may be a job to run
 
     def recover(self) -> None:
-        """Mend what a killed service left: its running job is interrupted, folders without a job are removed."""
+        """Mend what a killed service left: its running job is interrupted, what it was taking in or removing goes.
+
+        A folder with results stays, even if no job is known to own it: the list of jobs may have been lost.
+        """
         for row in self.store.in_state(*BUSY):
             self.end(row.id, "interrupted" if row.state == "running" else "cancelled")
-        known = {path.name for path in (self.data.path / "jobs").iterdir() if self.store.get(path.name)}
         for path in (self.data.path / "jobs").iterdir():
-            if path.name not in known and path.is_dir():
+            if path.is_dir() and {file.name for file in path.iterdir()} <= {MESHES} and not self.store.get(path.name):
                 shutil.rmtree(path, ignore_errors=True)
-        shutil.rmtree(self.data.inbox, ignore_errors=True)  # uploads that were cut off
+        shutil.rmtree(self.data.inbox, ignore_errors=True)
 
     def accept(self, request: SceneRequest, meshes: Path | None) -> Job:
         """The new job, queued. `meshes` is moved into its folder. Raises OutputError; then there is no job."""
@@ -116,7 +119,11 @@ class Jobs:
             if row.state not in ENDED:
                 raise WrongState(f"the job is {row.state}", where="id", remedy="Cancel it first")
             self.store.remove(job_id)
-        shutil.rmtree(self.data.job(job_id), ignore_errors=True)
+        folder, going = self.data.job(job_id), self.data.inbox / job_id
+        with suppress(OSError):  # at once and whole, so that a kill in between leaves nothing for good
+            going.parent.mkdir(exist_ok=True)
+            folder = folder.rename(going)
+        shutil.rmtree(folder, ignore_errors=True)
 
     def take(self) -> Row | None:
         """The next job, now running; None where nothing waits."""
@@ -126,8 +133,13 @@ class Jobs:
                 return None
             row = waiting[0]
             self._moved(row.id, state="running", started=_now())
-            self.progressed(row.id, _loading(row.request))
             return row
+
+    def loading(self, row: Row) -> None:
+        """Tell that the job was handed to a worker, which has not said anything yet. Raises RequestError."""
+        settings = settings_for(row.request.get("preset", "starter"), row.request.get("settings", {}))
+        steps = settings.steps * max(1, len(row.request.get("slots", ())))
+        self.progressed(row.id, Progress(steps=steps, phase="loading").model_dump())
 
     def progressed(self, job_id: str, progress: dict[str, Any]) -> None:
         self._tell(job_id, "progress", json.dumps(progress), progress=progress)
@@ -172,7 +184,7 @@ class Jobs:
             created=row.created,
             started=row.started,
             finished=row.finished,
-            request=read_request(row.request),
+            request=_readable(row.request),
             position=self.store.position(row) if row.state == "queued" else None,
             progress=Progress.model_validate(row.progress) if row.progress else None,
             error=Fault.model_validate(row.error) if row.error else None,
@@ -213,11 +225,12 @@ class Jobs:
         self.changes += 1
 
 
-def _loading(request: dict[str, Any]) -> dict[str, Any]:
-    """The progress of a job whose worker has not said anything yet."""
-    settings = settings_for(request.get("preset", "starter"), request.get("settings", {}))
-    steps = settings.steps * max(1, len(request.get("slots", ())))
-    return Progress(steps=steps, phase="loading").model_dump()
+def _readable(request: dict[str, Any]) -> SceneRequest:
+    """The request; of one that another version accepted and this one cannot read, the prompt."""
+    try:
+        return read_request(request)
+    except RequestError:
+        return SceneRequest(prompt=str(request.get("prompt", ""))[:4000])
 
 
 def _now() -> str:

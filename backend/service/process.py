@@ -107,7 +107,11 @@ class WorkerProcess:
         """Sort what it says, until it ends."""
         assert self._process.stdout
         for line in self._process.stdout:
-            message = json.loads(line)
+            try:
+                message = json.loads(line)
+            except ValueError:
+                logger.warning("not understood: %r", line[:200])
+                continue
             if message["kind"] == "hello":
                 self.device = message["device"]
             elif message["kind"] == "fault":
