@@ -15,6 +15,7 @@ EDIT_METHODS = ("dds", "bridge", "reward-dds", "reward-bridge")
 STRATEGIES = ("none", "best", "weighted", "min-max")
 OPTIONS = {  # option: the setting it gives
     "prior": "prior",
+    "vlm": "vlm",
     "negative": "negative_prompt",
     "steps": "steps",
     "guidance": "guidance_scale",
@@ -43,7 +44,8 @@ def add_commands(commands: Any, devices: tuple[str, ...]) -> None:
 
 
 def _add_options(parser: argparse.ArgumentParser, devices: tuple[str, ...]) -> None:
-    parser.add_argument("--prior", metavar="FOLDER", help="diffusion model in diffusers layout (default: the starter)")
+    parser.add_argument("--prior", metavar="MODEL", help="diffusion model: a known name or a folder (default: starter)")
+    parser.add_argument("--vlm", metavar="MODEL", help="vision-language model that scores, likewise")
     parser.add_argument("--negative", metavar="TEXT", help="what the picture should not show")
     parser.add_argument("--steps", type=int, help="optimisation steps (default: the preset's)")
     parser.add_argument("--guidance", type=float, metavar="S", help="classifier-free guidance (default: the method's)")
@@ -51,7 +53,7 @@ def _add_options(parser: argparse.ArgumentParser, devices: tuple[str, ...]) -> N
     parser.add_argument("--reward-folder", metavar="FOLDER", help="weights of aesthetic or image-reward")
     parser.add_argument("--strategy", choices=STRATEGIES, help="how scores become weights (default: min-max)")
     parser.add_argument("--candidates", type=int, metavar="N", help="noises a step (default: 4)")
-    parser.add_argument("--preset", choices=("starter", "paper"), help="default: starter, or paper with --prior")
+    parser.add_argument("--preset", choices=("starter", "paper"), help="default: starter, or paper with another prior")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other setting by name")
     parser.add_argument("--device", choices=devices, default="auto", help="default: %(default)s")
@@ -85,7 +87,7 @@ def _request(arguments: argparse.Namespace) -> dict[str, Any]:
     for option, name in OPTIONS.items():
         if getattr(arguments, option) is not None:
             settings[name] = getattr(arguments, option)
-    preset = arguments.preset or ("paper" if arguments.prior else "starter")
+    preset = arguments.preset or ("starter" if arguments.prior in (None, "starter") else "paper")
     return {
         "prompt": arguments.prompt,
         "source": arguments.source,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from ..presets import model_folder
+from ..models_table import require_model
 from . import questions
 from .preference import load_aesthetic, load_image_reward
 from .vlm import VisionLanguageModel, load_vlm
@@ -57,7 +57,7 @@ def load_reward(kind: str, vlm: str, folder: str, device: torch.device) -> Rewar
     vlm: "starter" or a folder, for the first. folder: with the weights of the others.
     """
     if kind == "vlm":
-        return RewardModel(vlm_reward(load_vlm(model_folder(vlm, "vlm"), device)), lambda prompt: "")
+        return RewardModel(vlm_reward(load_vlm(require_model(vlm, "vlm"), device)), lambda prompt: "")
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise ModelError("there is no such folder", where=str(path), remedy="Give the folder of the reward's weights")

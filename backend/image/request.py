@@ -28,8 +28,8 @@ class _Strict(BaseModel):
 class ImageSettings(_Strict):
     """How a 2D run is carried out. `settings_for` has the values of a preset and method."""
 
-    prior: str = "starter"  # diffusion model: a folder in diffusers layout, or "starter" for the bundled one
-    vlm: str = "starter"  # vision-language model, used when `reward` is "vlm"
+    prior: str = "starter"  # diffusion model: "starter" for the bundled one, a known model's name, or a folder
+    vlm: str = "starter"  # vision-language model, likewise; used when `reward` is "vlm"
     reward: Literal["vlm", "aesthetic", "image-reward"] = "vlm"  # what scores the candidates
     reward_folder: str = ""  # where the weights of aesthetic or image-reward are
     negative_prompt: str = ""
@@ -90,6 +90,7 @@ class ImageRequest(_Strict):
 # pictures of few things: what it learnt from words is already strong, and little guidance is best.
 _PAPER_SCALE = {"sds": 100.0, "vsd": 7.5, "dds": 7.5, "bridge": 7.5}
 _STARTER_SCALE = {"sds": 4.0, "vsd": 2.0, "dds": 4.0, "bridge": 4.0}
+_PAPER = {"prior": "sd-2.1-base", "vlm": "qwen3-vl-2b"}
 _STARTER = {"steps": 300, "lr": 3e-2, "explore_scale": 2.0, "explore_steps": 8, "explore_every": 2, "flaws": "broken"}
 
 
@@ -109,19 +110,11 @@ def settings_for(request: ImageRequest) -> ImageSettings:
     """The preset's settings for the request's method, with the overrides. Raises RequestError for what is wrong."""
     plain = request.method.removeprefix("reward-")
     starter = request.preset == "starter"
-    base = (_STARTER if starter else {"prior": ""}) | {
-        "guidance_scale": (_STARTER_SCALE if starter else _PAPER_SCALE)[plain]
-    }
+    base = (_STARTER if starter else _PAPER) | {"guidance_scale": (_STARTER_SCALE if starter else _PAPER_SCALE)[plain]}
     try:
         settings = ImageSettings.model_validate(base | request.settings)
     except ValidationError as error:
         raise first_fault(error, inside="settings") from None
-    if not settings.prior:
-        raise RequestError(
-            "the preset 'paper' has no bundled model",
-            where="settings.prior",
-            remedy="Give the folder of a Stable Diffusion 1.5 or 2.1-base model in diffusers layout",
-        )
     if settings.t_min > min(settings.t_max):
         raise RequestError(f"lies above t_max, which is {settings.t_max}", where="settings.t_min", remedy="Lower it")
     if request.rewarded:

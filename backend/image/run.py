@@ -13,12 +13,14 @@ import transformers
 from PIL import Image
 from torch import Tensor
 
+from ..errors import ModelError
 from ..export.files import atomic_write, check_writable
 from ..export.report import build_report, write_report
 from ..guidance.diffusion import DiffusionPrior, load_prior
 from ..guidance.models import cut_warning
+from ..guidance.multiview import MultiViewUNet
 from ..guidance.rewards import load_reward
-from ..presets import model_folder
+from ..models_table import require_model
 from .edit import edit
 from .picture import fit_picture, read_picture
 from .request import ImageRequest, ImageSettings, settings_for
@@ -54,7 +56,13 @@ def run_image(
     check_writable(folder)
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()  # the run has its own
-    prior = load_prior(model_folder(settings.prior, "prior"), device)
+    prior = load_prior(require_model(settings.prior, "prior"), device)
+    if isinstance(prior.unet, MultiViewUNet):
+        raise ModelError(
+            "this prior denoises four views of an object, not single pictures",
+            where="settings.prior",
+            remedy="Choose starter, sd-2.1-base, or another Stable Diffusion 1.5 or 2.1-base model",
+        )
     reward = load_reward(settings.reward, settings.vlm, settings.reward_folder, device) if request.rewarded else None
     warnings += prompt_warnings(request, settings, prior)
     if reward and (cut := reward.words_cut(request.prompt)):
