@@ -111,11 +111,18 @@ def test_bodies_that_cross_and_face_either_way_are_one_solid() -> None:
 def test_thin_plates_become_one_closed_body_no_thicker_than_needed(thickness, angles) -> None:
     plate = create.box((0.6, 0.6, thickness)) if thickness else floor(0.3)
     plate = turned(plate, angles)
-    plate.apply_translation((0.003, 0.002, 0.004))
-    body = surface_of(plate)
+    body = surface_of(plate)  # where it is not turned, it lies on corners of the grid
     assert body.is_watertight and body.body_count == 1 and body.euler_number == 2
     assert farthest(body, plate) < (HALF_THICKNESS + 0.3) * CELL
     assert farthest(plate, body) < 1.1 * CELL
+
+
+def test_in_a_flat_box_a_plate_stays_as_thin_as_its_own_cells_allow() -> None:
+    box = slot("start", centre=(0.0, 0.0, 0.0), size=(1.0, 1.0, 0.2))  # 24, 24, 8 cells: 0.042 m, 0.042 m, 0.025 m
+    given, _ = make_given([box], {"thing": as_user_mesh(create.box((0.8, 0.8, 0.02)))}, 24, CPU)
+    scene = Scene([box], 24, CPU, torch.Generator().manual_seed(0), given=given)
+    height = scene.scene_mesh(scene.surfaces(training=False)).vertices[:, 2]
+    assert 0.02 < height.max() - height.min() < 2 * HALF_THICKNESS * 0.025 + 0.002
 
 
 def test_a_wire_across_the_grid_holds_together() -> None:
@@ -176,7 +183,7 @@ def test_a_box_that_is_given_is_kept_and_what_reaches_out_of_it_is_told() -> Non
 
 def test_thickening_is_told_in_metres() -> None:
     _, warnings = starting_field(slot("start", centre=(0.0, 0.0, 0.0)), as_user_mesh(floor(0.3, 0.01)), 24, CPU)
-    assert len(warnings) == 1 and "thickened to 0.0625 m" in warnings[0]
+    assert len(warnings) == 1 and "thickened, to 0.0625 m at most" in warnings[0]
 
 
 def test_a_mesh_beside_its_box_is_refused() -> None:

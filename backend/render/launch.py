@@ -33,7 +33,11 @@ def query_mesh(vertices: Tensor, faces: Tensor) -> wp.Mesh:
     """
     _start()
     points = wp.from_torch(vertices, dtype=wp.vec3, requires_grad=False)
-    return wp.Mesh(points, wp.from_torch(faces.view(-1)), support_winding_number=True)
+    indices = wp.from_torch(faces.view(-1))
+    if vertices.device.type != "cuda":
+        return wp.Mesh(points, indices, support_winding_number=True)
+    with wp.ScopedStream(wp.stream_from_torch(torch.cuda.current_stream(vertices.device))):
+        return wp.Mesh(points, indices, support_winding_number=True)
 
 
 def _share(tensor: Tensor) -> wp.array:

@@ -18,6 +18,7 @@ from .mesh_query import FAR, MeshQuery
 from .regularize import face_pairs
 from .user_mesh import UserMesh
 
+OPEN = 0.6  # winding number from which a mesh with holes has an inside: 0.5 is met all along a large floor
 CREASE_DEG = 45.0  # faces that meet at a larger angle are shaded as a hard edge
 
 
@@ -70,7 +71,7 @@ class Context(nn.Module):
         """
         query, middle, scale = self._asked()
         with torch.no_grad():
-            found = query.nearest((world - middle) / scale)
+            found = query.nearest((world - middle) / scale, OPEN if self.shell > 0 else 0.5)
         distance = torch.linalg.vector_norm(world - (found.point * scale + middle), dim=-1)
         return torch.where(found.inside, -distance, distance) - self.shell
 

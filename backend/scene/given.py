@@ -71,9 +71,10 @@ def starting_field(slot: Slot, mesh: UserMesh, resolution: int, device: torch.de
     if beyond > cell:
         warnings.append(f"{slot.name}: its mesh reaches {beyond:.3g} m out of its box; it starts without that part")
     if field.thickened > WORTH_TELLING:
+        most = f"{2 * HALF_THICKNESS * cell:.3g} m"
         warnings.append(
-            f"{slot.name}: parts of its mesh were thickened to {2 * HALF_THICKNESS * cell:.3g} m, thinner ones do not "
-            "hold on its grid; a higher resolution or a smaller box keeps them thinner"
+            f"{slot.name}: thin parts of its mesh were thickened, to {most} at most, to hold on its grid; a higher "
+            "resolution or a smaller box keeps them thinner"
         )
     return field.sdf, warnings
 

@@ -12,6 +12,7 @@ from .mesh_query import MeshQuery
 from .volume import Resolution
 
 HALF_THICKNESS = 0.75  # in cells: below 0.71 a wall that lies across the grid's diagonals can tear
+SOLID = 0.55  # winding number from which there is certainly something behind a surface; beside a sheet it is 0.5
 BESIDE = 1e-3  # in cells: how far from a corner and from the surface questions are asked, so that both have a side
 JUMP = 1.01  # of an edge: ends of different sign whose distances add up to more have no surface between them
 
@@ -38,8 +39,11 @@ def grid_distance(vertices: Tensor, faces: Tensor, corners: Tensor, resolution: 
     found = query.nearest(asked)
     distance = torch.linalg.vector_norm(asked - found.point, dim=-1)
     sdf = torch.where(found.inside, -distance, distance)
-    half = HALF_THICKNESS * float(cell.max())
-    thick = _thickness(query, asked, found.point, distance, found.inside, BESIDE * float(cell.min()))
+    # From a point outside towards the body, from one inside away from the nearest surface: straight across the body.
+    across = torch.where(found.inside[:, None], asked - found.point, found.point - asked)
+    across = across / distance.clamp_min(1e-12)[:, None]
+    half = HALF_THICKNESS * torch.linalg.vector_norm(across * cell, dim=-1)
+    thick = _thickness(query, found.point, across, BESIDE * float(cell.min()))
     sdf = _with_films(sdf, corners, resolution)
     thickened = sdf - (half - thick / 2).clamp_min(0.0)
     inside = int((thickened < 0).sum())
@@ -47,18 +51,14 @@ def grid_distance(vertices: Tensor, faces: Tensor, corners: Tensor, resolution: 
     return GridDistance(thickened, added / max(inside, 1))
 
 
-def _thickness(
-    query: MeshQuery, points: Tensor, nearest: Tensor, distance: Tensor, inside: Tensor, beside: float
-) -> Tensor:
-    """How thick the body is where each point is nearest to it: (G,), 0 for a wall without an inside.
+def _thickness(query: MeshQuery, surface: Tensor, across: Tensor, beside: float) -> Tensor:
+    """How thick the body is at points of its surface, straight across it: (G,), 0 for a wall without an inside.
 
-    Measured straight across from the nearest surface point, away from a point outside and towards one inside.
+    surface: (G, 3). across: (G, 3), unit, into the body. beside: how far from the surface a side is surely one.
     """
-    across = torch.where(inside[:, None], points - nearest, nearest - points) / distance.clamp_min(1e-12)[:, None]
-    start = nearest + beside * across
+    start = surface + beside * across
     length = query.ray_length(start, across) + beside
-    solid = query.nearest(start).inside
-    return torch.where(solid, length, 0.0)
+    return torch.where(query.nearest(start, SOLID).inside, length, 0.0)
 
 
 def _with_films(sdf: Tensor, corners: Tensor, resolution: Resolution) -> Tensor:

@@ -28,21 +28,22 @@ class Nearest(NamedTuple):
 def _find_nearest(
     mesh: wp.uint64,
     points: wp.array2d(dtype=wp.float32),  # (N, 3)
+    winding: wp.float32,
     nearest: wp.array2d(dtype=wp.float32),  # (N, 3)
     inside: wp.array(dtype=wp.int32),  # (N,)
 ):
     i = wp.tid()
     p = wp.vec3(points[i, 0], points[i, 1], points[i, 2])
-    found = wp.mesh_query_point_sign_winding_number(mesh, p, FAR, ACCURACY, 0.5)
+    found = wp.mesh_query_point_sign_winding_number(mesh, p, FAR, ACCURACY, winding)
     if found.result:
         q = wp.mesh_eval_position(mesh, found.face, found.u, found.v)
         nearest[i, 0] = q[0]
         nearest[i, 1] = q[1]
         nearest[i, 2] = q[2]
         inside[i] = wp.where(found.sign < 0.0, 1, 0)
-        if found.sign > 0.0:  # turned inside out it may be inside as well: a winding number below -1/2
+        if found.sign > 0.0:  # turned inside out it may be inside as well: a winding number below 0
             reach = wp.length(p - q) * 1.01 + 1.0e-6
-            below = wp.mesh_query_point_sign_winding_number(mesh, p, reach, ACCURACY, -0.5)
+            below = wp.mesh_query_point_sign_winding_number(mesh, p, reach, ACCURACY, -winding)
             inside[i] = wp.where(below.result and below.sign > 0.0, 1, 0)
 
 
@@ -71,17 +72,18 @@ class MeshQuery:
         corners = vertices.detach().to(self._device, torch.float32).contiguous()
         self._mesh = query_mesh(corners, faces.to(self._device, torch.int32).contiguous())
 
-    def nearest(self, points: Tensor) -> Nearest:
+    def nearest(self, points: Tensor, winding: float = 0.5) -> Nearest:
         """The mesh's nearest point to each of the points (N, 3), and whether that lies inside. No gradient.
 
-        Inside is where the generalised winding number is above 1/2 in size (Jacobson et al. 2013), so a mesh with holes
-        is closed where they are narrow, and one turned inside out has the same inside.
+        Inside is where the generalised winding number (Jacobson et al. 2013) is above `winding` in size, so a mesh with
+        holes is closed where they are narrow, and one turned inside out has the same inside. Right beside a sheet it is
+        1/2; who asks there takes a higher bound.
         """
         asked = points.detach().to(self._device, torch.float32).contiguous()
         nearest = torch.full_like(asked, FAR)
         inside = torch.zeros(len(asked), dtype=torch.int32, device=self._device)
         if len(asked):
-            launch(_find_nearest, (len(asked),), [self._mesh.id, asked, nearest, inside], self._device)
+            launch(_find_nearest, (len(asked),), [self._mesh.id, asked, winding, nearest, inside], self._device)
         return Nearest(nearest.to(points), inside.to(points.device).bool())
 
     def ray_length(self, starts: Tensor, directions: Tensor) -> Tensor:
