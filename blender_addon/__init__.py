@@ -62,5 +62,5 @@ def unregister() -> None:
 
 
 def _switch_off() -> None:
-    """Blender as a Python module ends before it switches add-ons off; 4.2 then crashes and 4.5 hangs."""
+    """Blender as a Python module ends before it switches add-ons off, and 4.5 then hangs."""
     addon_utils.disable(__package__)

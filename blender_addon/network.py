@@ -1,62 +1,26 @@
 """The one thread that talks to the backend: commands in, messages out, nothing else shared. Never imports bpy."""
 
-import contextlib
-import json
 import queue
-import shutil
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from . import link
-from .answers import Job, check_glb, read_job, read_progress
-from .backend_process import Backend
-from .client import Client
-from .install import Installer
+from .answers import read_job, read_progress
+from .errands import Command, Errands
 from .link import Config
 from .messages import BackendError, Cancelled
 
-HISTORY_PAGE = 20
 RETRY_S = 5.0  # between attempts to follow a job of a backend that does not answer
-FILES = ("result.glb", "report.json", "preview.png", "turntable.gif", "log")  # what "show files" fetches
 
 
-class Message(NamedTuple):
-    """Something for the main thread."""
-
-    kind: str  # backend, submitted, job, progress, preview, thumbnail, result, files, history, deleted, ...
-    data: Any = None
-
-
-class Command(NamedTuple):
-    """Something for the thread."""
-
-    name: str  # of a method of Network, without its leading "do_"
-    config: Config
-    arguments: dict[str, Any]
-
-
-class Network:
-    """The thread, from its construction to close(). ask(), cancel_install(), close() are for the main thread."""
+class Network(Errands):
+    """The thread, from its construction to close(). Its public methods, and `messages`, are for the main thread."""
 
     def __init__(self) -> None:
-        self.messages: queue.Queue[Message] = queue.Queue()
-        self._commands: queue.Queue[Command | None] = queue.Queue()
+        super().__init__()
         self._interrupt = threading.Event()  # a command waits: stop listening to events
-        self._closing = threading.Event()
-        self._give_up = threading.Event()  # the user does not want to wait for the backend's start any longer
-        self._cancel_install = threading.Event()
-        self._config: Config | None = None
-        self._client: Client | None = None
-        self._backend: Backend | None = None
-        self._owned = False  # the local backend was started here
-        self._followed: str | None = None
-        self._last_event: int | None = None
-        self._preview = 0
-        self._retry_at = 0.0
         self._mute = False  # that the followed job cannot be heard has been said
         self._thread = threading.Thread(target=self._run, name="diorama-network", daemon=True)
         self._thread.start()
@@ -123,9 +87,6 @@ class Network:
             self._mute = True  # the same news every few seconds is none
         self._post("fault", (name, error))
 
-    def _post(self, kind: str, data: Any = None) -> None:
-        self.messages.put(Message(kind, data))
-
     def _use(self, config: Config) -> None:
         if config == self._config:
             return
@@ -133,31 +94,6 @@ class Network:
         if self._followed is not None:
             self._followed = None
             self._post("stopped")
-
-    def _settings(self) -> Config:
-        assert self._config is not None
-        return self._config
-
-    def _connected(self) -> Client:
-        """A client of a backend that runs, started where need be."""
-        config = self._settings()
-        lost = self._client is None or (self._backend is not None and not config.remote and not self._backend.alive())
-        if lost:
-            self._post("backend", {"state": "starting"})
-            self._client = None
-            running = link.adopt(config)
-            self._owned = running is None
-            self._client, self._backend = running or link.connect(config, self._give_up)
-            self._announce()
-        assert self._client is not None
-        return self._client
-
-    def _announce(self) -> None:
-        """Say that the backend is there, and what it has."""
-        assert self._client is not None
-        health = self._client.health()
-        self._post("backend", {"state": "ready", "device": str(health.get("device", ""))})
-        self._post("presets", self._client.presets())
 
     def _follow(self) -> None:
         """Listen to the followed job until it ends or a command comes."""
@@ -175,161 +111,7 @@ class Network:
                 self._post("progress", (self._followed, progress))
                 if progress.preview != self._preview:
                     self._preview = progress.preview
-                    self._fetch_preview(self._followed, "preview")
+                    # Blender keeps small pictures by path and second: a new one needs another name.
+                    self._fetch_preview(self._followed, "preview", f"live_{progress.preview % 4}.jpg")
             if self._followed is None:
                 return
-
-    def _heard_job(self, job: Job) -> None:
-        self._post("job", job)
-        if job.ended:
-            self._followed = None
-
-    def _fetch_preview(self, id: str, kind: str) -> None:
-        """Fetch a job's picture; a job without one is none the worse."""
-        assert self._client is not None
-        path = self._folder(id) / "preview.jpg"
-        try:
-            self._client.download(id, "preview.jpg", path, stop=self._closing)
-        except BackendError:
-            return
-        self._post(kind, (id, path))
-
-    def _folder(self, id: str) -> Path:
-        """The folder for what is fetched of a job. `id` has been checked by read_job: it is never a path."""
-        folder = self._settings().cache / id
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BackendError(
-                "The folder for results cannot be made", str(folder), error.strerror or str(error), "settings"
-            ) from error
-        return folder
-
-    # What the main thread can ask for
-
-    def do_adopt(self) -> None:
-        """Use a backend that runs already."""
-        running = link.adopt(self._settings())
-        if running is None:
-            self._post("backend", {"state": "none"})
-            return
-        self._client, self._backend = running
-        self._owned = False
-        self._announce()
-        self.do_history(None)
-
-    def do_connect(self) -> None:
-        self._connected()
-        self._retry_at = 0.0
-        self.do_history(None)
-
-    def do_restart(self) -> None:
-        config = self._settings()
-        self._post("backend", {"state": "starting"})
-        if config.remote:
-            self._client = None
-        else:
-            self._backend = self._backend or link.backend_for(config)
-            self._client = Client(*self._backend.restart(link.START_S, self._give_up))
-            self._owned = True
-            self._announce()
-        self.do_connect()
-
-    def do_stop(self) -> None:
-        config = self._settings()
-        if self._backend is None and not config.remote:
-            self._backend = link.backend_for(config)
-        if self._backend is not None:
-            self._backend.stop()
-        self._client, self._backend, self._followed = None, None, None
-        self._post("stopped")
-        self._post("backend", {"state": "none"})
-
-    def do_submit(self, request: dict[str, Any], meshes: bytes | None, ticket: int) -> None:
-        job = read_job(self._connected().submit(request, meshes))
-        self._post("submitted", (job, ticket))
-        self.do_follow(job.id)
-
-    def do_follow(self, id: str) -> None:
-        self._connected()
-        self._followed, self._last_event, self._preview, self._retry_at = id, None, 0, 0.0
-
-    def do_cancel(self, id: str) -> None:
-        self._heard_job(read_job(self._connected().cancel(id)))
-
-    def do_resume(self, id: str, steps: int | None, ticket: int) -> None:
-        job = read_job(self._connected().resume(id, steps))
-        self._post("submitted", (job, ticket))
-        self.do_follow(job.id)
-
-    def do_delete(self, id: str) -> None:
-        self._connected().delete(id)
-        shutil.rmtree(self._settings().cache / id, ignore_errors=True)
-        self._post("deleted", id)
-
-    def do_history(self, before: str | None) -> None:
-        """A page of jobs, then the pictures that are not here yet, one by one until there is something else to do."""
-        answer = self._connected().jobs(HISTORY_PAGE, before)
-        jobs = [read_job(job) for job in answer["jobs"]]
-        self._post("history", (jobs, before, answer.get("next") is not None))
-        for job in jobs:
-            path = self._settings().cache / job.id / "preview.jpg"
-            if path.is_file():
-                self._post("thumbnail", (job.id, path))
-            elif job.has_preview and self._commands.empty() and not self._closing.is_set():
-                self._fetch_preview(job.id, "thumbnail")
-
-    def do_vocabulary(self, preset: str) -> None:
-        """The words that a preset's models know, from the backend where it runs, else as it said the last time."""
-        path = self._settings().cache / "vocabulary.json"
-        kept = _read_json(path)
-        if self._client is not None:
-            kept[preset] = self._client.vocabulary(preset)
-            with contextlib.suppress(OSError):  # then it is asked again the next time
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(kept), encoding="utf-8")
-        if preset in kept:
-            self._post("vocabulary", (preset, kept[preset]))
-
-    def do_parse(self, prompt: str, preset: str) -> None:
-        self._post("parsed", self._connected().parse(prompt, preset))
-
-    def do_result(self, id: str) -> None:
-        """Fetch a result; whoever gets it finds a whole GLB."""
-        client, path = self._connected(), self._folder(id) / "result.glb"
-        job = read_job(client.job(id))
-        client.download(id, "result.glb", path, stop=self._closing)
-        self._post("result", (job, check_glb(path)))
-
-    def do_files(self, id: str) -> None:
-        client, folder = self._connected(), self._folder(id)
-        for name in FILES:
-            try:
-                client.download(id, name, folder / ("log.txt" if name == "log" else name), stop=self._closing)
-            except BackendError:  # a job that did not end has only some of them
-                continue
-        self._post("files", folder)
-
-    def do_install(self) -> None:
-        config = self._settings()
-        self._cancel_install.clear()
-        self._post("backend", {"state": "installing"})
-        if self._backend is not None:
-            self._backend.stop()  # Windows locks the files of what runs
-            self._client = self._backend = None
-
-        def say(line: str) -> None:
-            self._post("install_line", line)
-
-        Installer(config.source, config.home, say, self._cancel_install, config.cuda, config.torch_index).run()
-        self._post("installed")
-        self.do_connect()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """The object in a file; an empty one where it cannot be read."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}

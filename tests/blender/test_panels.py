@@ -112,16 +112,16 @@ def test_long_texts_are_broken_and_nothing_of_them_is_lost(addon) -> None:
 
 
 def test_a_picture_that_changed_is_shown_anew(addon, tmp_path) -> None:
-    path = tmp_path / "preview.jpg"
     pictures = addon.jobs.session().pictures
     for colour in (0.2, 0.8):
+        path = tmp_path / f"live_{colour}.jpg"
         image = bpy.data.images.new("picture", 32, 32)
         image.pixels = [colour, 0.1, 0.1, 1.0] * (32 * 32)
         image.file_format = "JPEG"
         image.filepath_raw = str(path)
         image.save()
         pictures.show("job", path)
-        icon = pictures._icons["job"]
+        icon = pictures._icons[pictures._keys["job"]]
         assert tuple(icon.image_size) == (32, 32)
         assert icon.image_pixels_float[0] == pytest.approx(colour, abs=0.05)
     assert pictures.icon("other") == 0
