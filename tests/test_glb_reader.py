@@ -1,7 +1,6 @@
 """GLBs of any origin: what is read of them, and what is refused with which words."""
 
 import io
-import json
 import struct
 
 import numpy as np
@@ -9,15 +8,7 @@ import pytest
 from PIL import Image
 
 from backend.scene.glb_reader import Unreadable, read_parts
-from tests.user_meshes import TRIANGLE, tree
-
-
-def glb(content: dict, binary: bytes = TRIANGLE) -> bytes:
-    text = json.dumps(content).encode()
-    text += b" " * (-len(text) % 4)
-    binary += b"\0" * (-len(binary) % 4)
-    chunks = struct.pack("<II", len(text), 0x4E4F534A) + text + struct.pack("<II", len(binary), 0x004E4942) + binary
-    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+from tests.user_meshes import TRIANGLE, glb, tree
 
 
 def only(content: dict, binary: bytes = TRIANGLE):

@@ -20,8 +20,7 @@ from backend.scene.mesh_distance import HALF_THICKNESS, grid_distance
 from backend.scene.slots import SHELL, Scene
 from backend.scene.user_mesh import read_user_meshes
 from backend.schema import Slot
-from tests.test_glb_reader import glb, tree
-from tests.user_meshes import TRIANGLE, as_user_mesh, coloured, floor, write_glb
+from tests.user_meshes import TRIANGLE, as_user_mesh, coloured, floor, glb, tree, write_glb
 
 CPU = torch.device("cpu")
 SIZE = (24, 24, 24)
