@@ -16,6 +16,7 @@ from backend.schema import (
     Slot,
     read_request,
 )
+from backend.service.wire import Job
 
 CONTRACT = Path(__file__).parent / "contract"
 REQUESTS = sorted(CONTRACT.glob("request_*.json"))
@@ -52,6 +53,11 @@ def test_what_the_add_on_is_tested_with_is_what_the_schema_writes():
         data = {"request": request, "job": {**JOB, "request": request}}
         path.write_text(json.dumps(data, indent=2) + "\n")
     assert data["request"] == data["job"]["request"] == request
+
+
+def test_the_job_that_the_add_on_is_tested_with_is_one_of_the_service_s():
+    data = json.loads((CONTRACT / "from_backend.json").read_text())["job"]
+    assert json.loads(Job.model_validate(data).model_dump_json()) == data
 
 
 def test_the_add_on_s_limits_are_the_schema_s():
