@@ -38,7 +38,8 @@ class Classroom:
         prefix, self.suffix = message_parts(self.tokenizer, [CELLS * CELLS] * VIEWS)
         image_id = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
         self.prefix = tokens(self.tokenizer, prefix)
-        self.yes_id, self.no_id = self.tokenizer.convert_tokens_to_ids(["Yes", "No"])
+        self.yes_id, self.no_id = (tokens(self.tokenizer, word)[0] for word in ("Yes", "No"))
+        assert self.yes_id != self.no_id
         layout = pack(self.prefix, [(CELLS, CELLS)] * VIEWS, image_id, [[0] * SEGMENT] * questions)
         self.positions = layout.positions[:, None].to(device)
         self.mask = attention_mask(layout.segment, torch.float32).to(device)

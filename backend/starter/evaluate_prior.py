@@ -28,7 +28,8 @@ GUIDANCE_SCALE = 1.0
 @torch.no_grad()
 def sample(prior: DiffusionPrior, prompts: list[str], poses: Tensor, steps: int, generator: torch.Generator) -> Tensor:
     """Pictures (B, H, W, 3) by DDIM (arXiv 2010.02502) with classifier-free guidance. poses: (B, 16)."""
-    latents = torch.randn(len(prompts), 4, *[prior.unet.config.sample_size] * 2, generator=generator)
+    size = prior.unet.config.sample_size
+    latents = torch.randn(len(prompts), prior.unet.config.in_channels, size, size, generator=generator)
     text = torch.cat([prior.encode_text(prompts), prior.encode_text([NEGATIVE] * len(prompts))])
     prior.scheduler.set_timesteps(steps)
     for t in prior.scheduler.timesteps:
