@@ -22,9 +22,9 @@ SPARE_BYTES = 2**30  # left free on the disk
 def download(model: Model, api: HfApi) -> Path:
     """The folder that now holds the model, complete and checked.
 
-    Files that are there are kept and half a file is gone on with, so that a download that was stopped resumes. The hub
-    library shows progress bars. Raises ModelError where there is no network, no such model, no safetensors, or too
-    little room.
+    Files that are there are kept, so that a download that was stopped goes on with the others; a connection that breaks
+    is taken up within the file. The hub library shows progress bars. Raises ModelError where there is no network, no
+    such model, no safetensors, or too little room.
     """
     folder = models_folder() / model.name
     revision, sizes = _listing(model, api)
@@ -36,7 +36,7 @@ def download(model: Model, api: HfApi) -> Path:
         raise ModelError(
             f"the download stopped ({error})",
             where=model.hub_id,
-            remedy=f"Run it again, it goes on where it stopped: python -m backend models download {model.name}",
+            remedy=f"Run it again, complete files are kept: python -m backend models download {model.name}",
         ) from error
     check_model(folder, model.kind)
     return folder

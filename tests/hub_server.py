@@ -20,7 +20,8 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
         self.sent: list[tuple[str, int]] = []  # files that were asked for, and from which byte on
-        self.cut_at: int | None = None  # break connections after so many bytes of a file
+        self.cut_at = 0  # break connections after this byte of a file
+        self.cuts = 0  # so many times
 
     @property
     def endpoint(self) -> str:
@@ -78,7 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not body:
             return
         self.server.sent.append((name, start))
-        if self.server.cut_at is not None and len(data) > self.server.cut_at:
+        if self.server.cuts and len(data) > self.server.cut_at:
+            self.server.cuts -= 1
             self.wfile.write(data[start : self.server.cut_at])
             self.close_connection = True
         else:
