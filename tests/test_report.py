@@ -33,6 +33,7 @@ def report(**changes):
             {"subject": "cube", "relation": "on top of", "object": "sphere", "fulfilled": False},
             {"subject": "cube", "relation": "next to", "object": "sphere", "fulfilled": True},
         ],
+        "penetration_m3": {},
         "rewards": {"content": np.float32(1.5), "quality": float("inf")},
         "warnings": ["unknown word: ziggurat"],
     }

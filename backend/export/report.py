@@ -24,14 +24,16 @@ def build_report(
     relations: Sequence[Mapping[str, Any]],
     rewards: Mapping[str, Any],
     warnings: Sequence[str],
+    penetration_m3: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """The report in JSON's own types.
 
     request: as it was read. settings: the effective ones, by field name. models: role -> id or folder. timings_s: part
     of the run -> seconds. slots: `ExportedSlot.summary()` of each that was exported. context: names of the slots that
-    stayed as they were, and are not in the result. relations: each with subject, relation, object,
-    fulfilled (bool) and, where known, its reward. rewards: question -> log-odds. A slot's export notes are repeated
-    among the warnings with the slot's name, unfulfilled relations too: who reads only those misses nothing.
+    stayed as they were, and are not in the result. relations: each with subject, relation, object, fulfilled (bool).
+    penetration_m3: "one / other" -> volume the two share, where there is any. rewards: question -> log-odds. A slot's
+    export notes are repeated among the warnings with its name, unfulfilled relations too: who reads only those misses
+    nothing.
     """
     told = list(warnings)
     told += [f"{slot['name']}: {note}" for slot in slots for note in slot.get("notes", ())]
@@ -51,6 +53,7 @@ def build_report(
             "slots": list(slots),
             "context": list(context),
             "relations": list(relations),
+            "penetration_m3": dict(penetration_m3 or {}),
             "rewards": dict(rewards),
             "warnings": list(dict.fromkeys(told)),
         }

@@ -20,7 +20,7 @@ from ..render.views import framed
 from ..scene.mesh import Mesh, merge
 from ..scene.slots import Scene
 from ..schema import SceneRequest, Settings
-from .glb import SlotResult, export_scene
+from .glb import ExportedSlot, SlotResult, export_scene
 from .pictures import write_contact_sheet, write_turntable
 from .report import build_report, write_report
 
@@ -50,7 +50,6 @@ def write_result(
     started = time.monotonic()
     with torch.no_grad():
         surfaces = scene.surfaces(training=False)
-        placed = [model.mesh(i, surface) for i, (model, surface) in enumerate(zip(scene.slots, surfaces, strict=True))]
         provenance = {"prompt": request.prompt, "seed": request.seed, "preset": request.preset}
         results = [
             SlotResult(
@@ -67,15 +66,15 @@ def write_result(
         glb = folder / "scene.glb"
         extras = provenance | {"generator": "Diorama", "settings": settings.model_dump()}
         exported = export_scene(results, glb, settings.texture_px, settings.max_faces, extras)
-        device = placed[0].vertices.device
-        meshes = {e.name: _as_mesh(e.vertices, e.faces, device) for e in exported}
-        context = {slot.name: placed[i] for i, slot in enumerate(request.slots) if slot.kind == "context"}
+        placed = {s.name: scene.slots[i].mesh(i, surfaces[i]) for i, s in enumerate(request.slots)}
+        context = {slot.name: placed[slot.name] for slot in request.slots if slot.kind == "context"}
+        meshes = {e.name: _written_mesh(e, scene, list(placed).index(e.name)) for e in exported}
         middles = {name: torch.stack(bounds_of(m.vertices)).mean(0) for name, m in meshes.items()}
         below = scene.height_below(torch.stack(list(middles.values()))).tolist()
         ground = {name: height for name, height in zip(middles, below, strict=True) if math.isfinite(height)}
         checks = check_scene(meshes | context, request.relations, fixed=context, ground=ground)
         sheet, turn = folder / "preview.png", folder / "turntable.gif"
-        subject = _subject(scene, placed)
+        subject = _subject(scene, [(meshes | context)[name] for name in placed])
         _write_sheet(sheet, subject, settings.preview_px)
         _write_turn(turn, subject, settings.preview_px)
     report = folder / "report.json"
@@ -88,10 +87,8 @@ def write_result(
             timings_s=timings_s | {"export": time.monotonic() - started},
             slots=[e.summary() for e in exported],
             context=list(context),
-            relations=[
-                {**relation.model_dump(), "fulfilled": holds, "penetration_m3": dict(_pairs(checks))}
-                for relation, holds in checks.relations
-            ],
+            relations=[{**relation.model_dump(), "fulfilled": holds} for relation, holds in checks.relations],
+            penetration_m3={" / ".join(pair): volume for pair, volume in checks.penetration_m3.items()},
             rewards=rewards,
             warnings=warnings,
         ),
@@ -100,14 +97,12 @@ def write_result(
     return Written((glb, sheet, turn, report), checks)
 
 
-def _pairs(checks: Report) -> list[tuple[str, float]]:
-    return [(" / ".join(pair), volume) for pair, volume in checks.penetration_m3.items()]
-
-
-def _as_mesh(vertices: NDArray, faces: NDArray, device: torch.device) -> Mesh:
-    v = torch.from_numpy(vertices).float().to(device)
-    f = torch.from_numpy(faces).to(device)
-    return Mesh(v, f, torch.zeros(len(f), dtype=torch.int64, device=device), v)
+def _written_mesh(written: ExportedSlot, scene: Scene, index: int) -> Mesh:
+    """The cleaned object as it stands in the file, with the places its colours are looked up at."""
+    placement = scene.model(index).placement
+    vertices = torch.from_numpy(written.vertices).to(placement.centre)
+    faces = torch.from_numpy(written.faces).to(vertices.device)
+    return Mesh(vertices, faces, torch.full_like(faces[:, 0], index), placement.to_local(vertices))
 
 
 class _Subject(NamedTuple):
