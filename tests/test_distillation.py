@@ -6,10 +6,16 @@ import torch
 from backend.guidance.distillation import (
     add_noise,
     clean_latents,
+    dds_loss,
     guide,
+    native_target,
+    perp_neg,
     reconstruct,
     reconstruction_loss,
+    score_losses,
     sds_loss,
+    timestep_weight,
+    vsd_loss,
 )
 
 MEAN, STD = 1.5, 0.5
@@ -116,3 +122,93 @@ def test_the_reconstruction_is_a_fixed_target(drawn) -> None:
     assert not reconstruct(target, latents, latents, drawn["alpha_bar"], 7.5, 0.5).requires_grad
     reconstruction_loss(latents, target).backward()
     assert target.grad is None
+
+
+@pytest.mark.parametrize("weighting", ["sigma squared", "uniform", "fantasia"])
+@pytest.mark.parametrize("loss", [sds_loss, vsd_loss, dds_loss])
+def test_every_score_loss_has_the_gradient_of_its_equation(drawn, loss, weighting) -> None:
+    latents, a = drawn["latents"].clone().requires_grad_(), drawn["alpha_bar"]
+    predicted, baseline = torch.randn(2, *latents.shape, generator=torch.Generator().manual_seed(9))
+    loss(latents, predicted, baseline, a, weighting).backward()
+    weight = {"sigma squared": 1 - a, "uniform": torch.ones(4), "fantasia": (1 - a) * a.sqrt()}[weighting]
+    torch.testing.assert_close(latents.grad, weight[:, None, None, None] * (predicted - baseline) / 4)
+
+
+def test_neither_prediction_of_a_score_loss_gets_a_gradient(drawn) -> None:
+    latents, predicted, baseline = (drawn[name].clone().requires_grad_() for name in ("latents", "noise", "noise"))
+    vsd_loss(latents, predicted * 2, baseline, drawn["alpha_bar"]).backward()
+    assert predicted.grad is None and baseline.grad is None and latents.grad.abs().sum() > 0
+
+
+def test_losses_of_samples_are_their_own(drawn) -> None:
+    args = drawn["latents"], drawn["noise"] * 2, drawn["noise"], drawn["alpha_bar"]
+    together = score_losses(*args)
+    alone = torch.cat([score_losses(*(arg[i : i + 1] for arg in args)) for i in range(4)])
+    torch.testing.assert_close(together, alone)
+    torch.testing.assert_close(together.mean(), sds_loss(*args))
+
+
+def test_a_weighting_falls_with_less_noise_or_is_even() -> None:
+    a = torch.tensor([0.01, 0.3, 0.99])
+    assert timestep_weight(a).tolist() == pytest.approx([0.99, 0.7, 0.01])
+    assert timestep_weight(a, "uniform").tolist() == [1, 1, 1]
+    assert timestep_weight(a, "fantasia").argmax() == 1
+
+
+def test_delta_denoising_does_not_move_a_picture_that_is_what_both_prompts_say(drawn) -> None:
+    latents = drawn["latents"].clone().requires_grad_()
+    noisy = add_noise(drawn["latents"], drawn["noise"], drawn["alpha_bar"])
+    seen = gaussian_noise_prediction(noisy, drawn["alpha_bar"])
+    dds_loss(latents, seen, seen.clone(), drawn["alpha_bar"]).backward()
+    assert latents.grad.abs().max() == 0
+
+
+def distil_particles(variational: bool) -> torch.Tensor:
+    """512 numbers, distilled from the Gaussian prior; VSD's score is that of the Gaussian fitted to the numbers."""
+    generator = torch.Generator().manual_seed(1)
+    x = (0.1 * torch.randn(512, 1, 1, 1, generator=generator)).requires_grad_()
+    optimizer = torch.optim.Adam([x], lr=0.03)
+    for _ in range(300):
+        a = (0.1 + 0.85 * torch.rand(1, generator=generator)).expand(512)
+        noise = torch.randn(x.shape, generator=generator)
+        noisy = add_noise(x.detach(), noise, a)
+        mean, variance = x.detach().mean(), x.detach().var()
+        own = (1 - a[0]).sqrt() * (noisy - a[0].sqrt() * mean) / (a[0] * variance + 1 - a[0])
+        optimizer.zero_grad()
+        predicted = gaussian_noise_prediction(noisy, a)
+        (vsd_loss(x, predicted, own, a) if variational else sds_loss(x, predicted, noise, a)).mul(512).backward()
+        optimizer.step()
+    return x.detach()
+
+
+def test_vsd_with_the_exact_variational_score_finds_the_gaussian_and_sds_its_mode() -> None:
+    following, seeking = distil_particles(variational=True), distil_particles(variational=False)
+    assert following.mean().item() == pytest.approx(MEAN, abs=0.05)
+    assert following.std().item() == pytest.approx(STD, rel=0.1)
+    assert seeking.mean().item() == pytest.approx(MEAN, abs=0.1)
+    assert seeking.std().item() < STD / 2
+
+
+def test_perp_neg_subtracts_only_what_is_perpendicular_to_the_prompt(drawn) -> None:
+    conditional, unconditional = drawn["noise"], torch.zeros_like(drawn["noise"])
+    aside = torch.randn(conditional.shape, generator=torch.Generator().manual_seed(6))
+    axes = (1, 2, 3)
+    share = (aside * conditional).sum(axes, keepdim=True) / conditional.square().sum(axes, keepdim=True)
+    aside = aside - share * conditional
+    negatives = torch.stack([3.0 * conditional + aside, -2.0 * conditional])
+    found = perp_neg(conditional, unconditional, negatives, torch.tensor([0.5, 9.0]), 7.5)
+    torch.testing.assert_close(found, 7.5 * (conditional - 0.5 * aside), atol=1e-4, rtol=1e-4)
+
+
+def test_perp_neg_without_weight_is_plain_guidance(drawn) -> None:
+    args = drawn["noise"], drawn["latents"]
+    found = perp_neg(*args, torch.randn(3, *drawn["noise"].shape), torch.zeros(3), 7.5)
+    torch.testing.assert_close(found, guide(*args, 7.5))
+
+
+def test_a_denoiser_that_puts_out_its_target_sees_the_true_noise(drawn) -> None:
+    clean, noise, a = drawn["latents"], drawn["noise"], drawn["alpha_bar"]
+    assert native_target(clean, noise, a, "epsilon") is noise
+    v = native_target(clean, noise, a, "v_prediction")
+    b = a[:, None, None, None]
+    torch.testing.assert_close(b.sqrt() * v + (1 - b).sqrt() * add_noise(clean, noise, a), noise)

@@ -1,0 +1,132 @@
+"""VSD's LoRA: the prior stays as it is, the LoRA learns what the samples are, and VSD with it keeps their spread."""
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+
+from backend.guidance.diffusion import DiffusionPrior, load_prior
+from backend.guidance.variational import VariationalScore
+from tests.small_models import write_small_models
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory) -> DiffusionPrior:
+    return load_prior(write_small_models(tmp_path_factory.mktemp("models"))[0], CPU)
+
+
+@pytest.fixture(scope="module")
+def without_cameras(prior) -> DiffusionPrior:
+    """A denoiser of epsilon that takes no poses, as Stable Diffusion 1.5's."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        in_channels=8,
+        out_channels=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        cross_attention_dim=64,
+        attention_head_dim=4,
+        norm_num_groups=8,
+    )
+    return DiffusionPrior(prior.tokenizer, prior.text_encoder, prior.vae, unet, DDIMScheduler())
+
+
+def score_of(prior: DiffusionPrior, **settings) -> VariationalScore:
+    return VariationalScore(prior, torch.Generator().manual_seed(0), **settings)
+
+
+def inputs(prior: DiffusionPrior, count: int = 2) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "latents": torch.randn(count, prior.unet.config.in_channels, 8, 8, generator=generator),
+        "t": torch.tensor([300, 700]).repeat(count)[:count],
+        "text": prior.encode_text(["a red cube"] * count),
+        "poses": torch.randn(count, 16, generator=generator),
+    }
+
+
+@pytest.mark.parametrize("name", ["prior", "without_cameras"])
+def test_untrained_it_is_the_prior(request, name) -> None:
+    prior = request.getfixturevalue(name)
+    given = list(inputs(prior).values())
+    torch.testing.assert_close(score_of(prior).predict_noise(*given), prior.predict_noise(*given))
+
+
+@pytest.mark.parametrize("name", ["prior", "without_cameras"])
+def test_learning_changes_the_score_and_leaves_the_prior(request, name) -> None:
+    prior = request.getfixturevalue(name)
+    before = {key: value.clone() for key, value in prior.unet.state_dict().items()}
+    x = inputs(prior)
+    score, empty = score_of(prior, lr=1e-2), prior.encode_text([""])
+    for _ in range(2):
+        score.learn(x["latents"], x["text"], empty, x["poses"])
+    assert (score.predict_noise(*x.values()) - prior.predict_noise(*x.values())).abs().max() > 1e-3
+    after = prior.unet.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert not any(p.requires_grad for p in prior.unet.parameters())
+
+
+def test_the_frozen_weights_are_shared_and_few_are_trained(prior) -> None:
+    score = score_of(prior)
+    theirs = {p.data_ptr() for p in prior.unet.parameters()}
+    frozen = [p for p in score.model.unet.parameters() if not p.requires_grad]
+    assert {p.data_ptr() for p in frozen} == theirs
+    assert sum(p.numel() for p in score.parameters) < 0.1 * sum(p.numel() for p in frozen)
+
+
+def test_a_camera_embedding_of_its_own_is_learnt_where_the_prior_has_none(without_cameras) -> None:
+    x, score = inputs(without_cameras), score_of(without_cameras, lr=1e-2, drop=0.0)
+    empty = without_cameras.encode_text([""])
+    for _ in range(3):
+        score.learn(x["latents"], x["text"], empty, x["poses"])
+    given = [x["latents"], x["t"], x["text"]]
+    here, there = (score.predict_noise(*given, poses) for poses in (x["poses"], x["poses"].flip(0)))
+    assert (here - there).abs().max() > 1e-4
+    assert not without_cameras.knows_cameras
+
+
+def test_dropped_samples_are_learnt_without_prompt(prior) -> None:
+    x, empty = inputs(prior), prior.encode_text([""])
+    dropped = score_of(prior, drop=1.0).loss(x["latents"], x["text"], empty, x["poses"])
+    other = score_of(prior, drop=1.0).loss(x["latents"], x["text"] + 1, empty, x["poses"])
+    kept = score_of(prior, drop=0.0).loss(x["latents"], x["text"] + 1, empty, x["poses"])
+    assert dropped.item() == other.item() != kept.item()
+
+
+def test_the_loss_gives_the_samples_no_gradient(prior) -> None:
+    x = inputs(prior)
+    latents = x["latents"].requires_grad_()
+    score_of(prior).loss(latents, x["text"], prior.encode_text([""]), x["poses"]).backward()
+    assert latents.grad is None
+
+
+def test_the_same_generator_gives_the_same_lora_whatever_the_global_one_is(prior) -> None:
+    torch.manual_seed(1)
+    one = score_of(prior).tensors()
+    torch.manual_seed(2)
+    state = torch.random.get_rng_state()
+    two = score_of(prior).tensors()
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_what_was_learnt_can_be_restored(prior) -> None:
+    x, empty = inputs(prior), prior.encode_text([""])
+    taught = score_of(prior, lr=1e-2)
+    taught.learn(x["latents"], x["text"], empty, x["poses"])
+    fresh = score_of(prior)
+    fresh.restore({name: value.clone() for name, value in taught.tensors().items()})
+    torch.testing.assert_close(fresh.predict_noise(*x.values()), taught.predict_noise(*x.values()))
+
+
+def test_learning_brings_the_diffusion_loss_of_the_samples_down(without_cameras) -> None:
+    latents = torch.full((4, 8, 8, 8), 1.5)
+    text, empty = without_cameras.encode_text(["a red cube"] * 4), without_cameras.encode_text([""])
+    score = score_of(without_cameras, lr=1e-2, rank=8)
+    losses = [score.learn(latents, text, empty, None) for _ in range(32)]
+    assert sum(losses[-8:]) < 0.97 * sum(losses[:8])
