@@ -1,0 +1,198 @@
+"""Text to image and editing: the loops against closed forms, whole runs on small networks, the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from backend.cli import main
+from backend.errors import OptimisationError, RequestError
+from backend.guidance.diffusion import DiffusionPrior, load_prior
+from backend.guidance.rewards import vlm_reward
+from backend.guidance.vlm import load_vlm
+from backend.image.edit import edit
+from backend.image.request import EDIT_METHODS, IMAGE_METHODS, read_image_request, settings_for
+from backend.image.steps import Denoiser, Step
+from backend.image.text_to_image import text_to_image
+from tests.small_models import write_small_models
+
+CPU = torch.device("cpu")
+MEAN = {"a red cube": 1.0, "a blue cube": -1.0}  # of the Gaussian that each prompt stands for
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> tuple[Path, Path]:
+    return write_small_models(tmp_path_factory.mktemp("models"))
+
+
+class GaussianPrior(DiffusionPrior):
+    """The small prior with the exact denoiser of N(mean of the prompt, 0.5^2), to which it was encoded."""
+
+    def encode_text(self, prompts) -> torch.Tensor:
+        return torch.tensor([MEAN.get(prompt, 0.0) for prompt in prompts])[:, None, None]
+
+    def predict_noise(self, noisy, t, text, poses) -> torch.Tensor:
+        a = self.alphas_cumprod[t][:, None, None, None]
+        return (1 - a).sqrt() * (noisy - a.sqrt() * text[..., None]) / (a * 0.25 + 1 - a)
+
+    def encode(self, images) -> torch.Tensor:
+        return images.permute(0, 3, 1, 2)
+
+    def decode(self, latents) -> torch.Tensor:
+        return latents[:, :3].permute(0, 2, 3, 1)
+
+
+@pytest.fixture
+def gaussian(models) -> DiffusionPrior:
+    prior = load_prior(models[0], CPU)
+    return GaussianPrior(prior.tokenizer, prior.text_encoder, prior.vae, prior.unet, prior.scheduler)
+
+
+def run(gaussian, method: str, picture=None, reward=None, seed: int = 0, source: str = "", **settings) -> torch.Tensor:
+    data = {"prompt": "a red cube", "source": source, "method": method, "settings": {"guidance_scale": 1.0, **settings}}
+    request = read_image_request(data)
+    generator = torch.Generator().manual_seed(seed)
+    args = (gaussian, reward, generator, lambda step: None)
+    if picture is None:
+        return text_to_image(request, settings_for(request), *args)
+    return edit(request, settings_for(request), picture, *args)
+
+
+def brightness(images: torch.Tensor, prompt: str) -> torch.Tensor:
+    return images.mean(dim=(1, 2, 3, 4))
+
+
+def test_sds_drives_the_latents_to_the_prompts_mode(gaussian) -> None:
+    latents = run(gaussian, "sds", steps=150, lr=0.05)
+    assert latents.mean().item() == pytest.approx(1.0, abs=0.05)
+    assert latents.std().item() < 0.25
+
+
+def test_guidance_drives_them_beyond_it(gaussian) -> None:
+    assert run(gaussian, "sds", steps=150, lr=0.05, guidance_scale=2.0).mean().item() == pytest.approx(2.0, abs=0.1)
+
+
+def test_rewarded_candidates_end_where_the_reward_is_higher(gaussian) -> None:
+    settings = {"steps": 80, "lr": 0.05, "explore_steps": 2, "explore_every": 1, "explore_scale": 1.0}
+    brighter = run(gaussian, "reward-sds", reward=brightness, **settings)
+    darker = run(gaussian, "reward-sds", reward=lambda images, prompt: -brightness(images, prompt), **settings)
+    assert darker[:, :3].mean() < brighter[:, :3].mean() - 0.01
+
+
+@pytest.mark.parametrize("method", ["dds", "bridge"])
+def test_an_edit_moves_a_picture_by_the_difference_of_the_prompts(gaussian, method) -> None:
+    picture = torch.full((1, 16, 16, 3), -1.0) + 0.3 * torch.randn(
+        1, 16, 16, 3, generator=torch.Generator().manual_seed(1)
+    )
+    latents = run(gaussian, method, picture, source="a blue cube", steps=60, lr=0.05, bridge_at=1.0)
+    moved = latents - gaussian.encode(picture)
+    assert moved.mean() > 1.0
+    assert moved.std() < 0.05  # every pixel alike: what makes the picture this picture stays
+
+
+def test_an_edit_to_what_the_picture_already_is_changes_nothing(gaussian) -> None:
+    picture = torch.rand(1, 16, 16, 3)
+    latents = run(gaussian, "dds", picture, source="a red cube", steps=5)
+    assert torch.equal(latents, gaussian.encode(picture))
+
+
+def test_a_network_call_for_each_sample_gives_what_one_for_all_gives(models) -> None:
+    prior = load_prior(models[0], CPU)
+    noisy = torch.randn(3, prior.unet.config.in_channels, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = []
+    for batch in (1, 16):
+        request = read_image_request({"prompt": "a red cube", "method": "sds", "settings": {"batch": batch}})
+        found.append(Denoiser(prior, "a red cube", "", 3.0, settings_for(request))(noisy, 500))
+    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(gaussian) -> None:
+    gaussian.predict_noise = lambda noisy, *rest: noisy * torch.nan
+    with pytest.raises(OptimisationError, match="'prior' is not finite"):
+        run(gaussian, "sds", steps=3)
+
+
+def arguments(models, method: str, picture: Path, out: Path) -> list[str]:
+    task = ["image", "a red cube"] if method in IMAGE_METHODS else ["edit", str(picture), "a red cube", "a blue cube"]
+    settings = [f"prior={models[0]}", f"vlm={models[1]}", "explore_steps=2", "explore_every=2", "guidance_scale=2"]
+    return [*task, "--method", method, "--steps", "2", "--out", str(out), *(x for s in settings for x in ("--set", s))]
+
+
+@pytest.fixture
+def picture(tmp_path) -> Path:
+    values = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(values).save(tmp_path / "in.png")
+    return tmp_path / "in.png"
+
+
+@pytest.mark.parametrize("method", [*IMAGE_METHODS, *EDIT_METHODS])
+def test_a_command_leaves_a_picture_and_a_report_that_repeat(models, picture, tmp_path, capsys, method) -> None:
+    for name in ("one", "two"):
+        assert main(arguments(models, method, picture, tmp_path / name)) == 0, capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["image.png", "report.json"]
+    image = Image.open(tmp_path / "one" / "image.png")
+    assert image.size == (64, 64) and image.mode == "RGB"
+    assert (tmp_path / "one" / "image.png").read_bytes() == (tmp_path / "two" / "image.png").read_bytes()
+    report = json.loads((tmp_path / "one" / "report.json").read_text())
+    assert report["request"]["method"] == method and report["settings"]["steps"] == 2
+    assert ("result" in report["rewards"]) == method.startswith("reward-")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["image", ""], "prompt: is empty"),
+        (["image", "a cube", "--candidates", "3"], "'min-max' needs 4 candidates or more, got 3"),
+        (["image", "a cube", "--strategy", "best", "--candidates", "1"], "'best' needs 2"),
+        (["image", "a cube", "--steps", "0"], "settings.steps"),
+        (["image", "a cube", "--set", "lr"], "expected NAME=VALUE"),
+        (["image", "a cube", "--set", "speed=3"], "settings.speed: unknown key"),
+        (["image", "a cube", "--set", "t_min=0.99"], "lies above t_max"),
+        (["image", "a cube", "--reward", "aesthetic"], "settings.reward_folder"),
+        (["image", "a cube", "--prior", "qwen3-vl-2b"], "settings.prior: qwen3-vl-2b is a"),
+        (["image", "a cube", "--prior", "nowhere"], "nowhere"),
+        (["edit", "in.png", "", "a blue cube"], "source: is empty"),
+        (["edit", "none.png", "a red cube", "a blue cube"], "none.png: cannot be read"),
+    ],
+)
+def test_faulty_arguments_end_with_one_message(tmp_path, monkeypatch, capsys, given, says) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(given) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: ") and says in err
+    assert list(tmp_path.rglob("*.png")) == []
+
+
+def test_words_that_do_not_fit_or_are_not_known_are_named(models, tmp_path, capsys) -> None:
+    long = "a red cube and a blue sphere and a green zeppelin"
+    given = ["image", long, "--method", "sds", "--steps", "1", "--set", f"prior={models[0]}", "--out", str(tmp_path)]
+    assert main(given) == 0
+    err = capsys.readouterr().err
+    assert "does not see: 'a green zeppelin'" in err
+    assert "does not know: zeppelin" in err
+    assert len(json.loads((tmp_path / "report.json").read_text())["warnings"]) == 2
+
+
+def test_the_vlm_scores_each_candidate_as_if_alone(models) -> None:
+    reward = vlm_reward(load_vlm(models[1], CPU))
+    images = torch.rand(3, 2, 64, 64, 3, generator=torch.Generator().manual_seed(0))
+    together = reward(images, "a red cube")
+    assert together.shape == (3,) and not together.requires_grad
+    torch.testing.assert_close(together[1], reward(images[1:2], "a red cube")[0])
+
+
+def test_progress_is_told_after_every_step(gaussian) -> None:
+    request = read_image_request({"prompt": "a red cube", "method": "reward-sds", "settings": {"steps": 4}})
+    told: list[Step] = []
+    text_to_image(request, settings_for(request), gaussian, brightness, torch.Generator().manual_seed(0), told.append)
+    assert [(step.step, step.steps) for step in told] == [(i, 4) for i in (1, 2, 3, 4)]
+    assert set(told[-1].rewards) == {"best", "mean"} and told[-1].seconds_left == 0
+    assert told[-1].rewards["best"] >= told[-1].rewards["mean"]
+
+
+def test_a_source_is_asked_for_when_editing() -> None:
+    with pytest.raises(RequestError, match="source: is empty"):
+        read_image_request({"prompt": "a red cube", "method": "dds"})
