@@ -34,20 +34,27 @@ def test_a_download_takes_settings_and_safetensors_only(place) -> None:
     assert all(name.endswith((".json", ".jinja", ".safetensors")) for name in there)
 
 
-def test_a_download_goes_on_where_it_stopped(place, monkeypatch) -> None:
-    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda s: None, raising=False)
+def test_a_connection_that_breaks_is_taken_up_at_the_byte_where_it_broke(place, monkeypatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 50_000)  # what is kept of a broken file
+    source = write_small_vlm("qwen3_vl", place / "source")
+    with hub(source) as server:
+        server.cuts, server.cut_at = 1, 100_000
+        folder = download(ROW, HfApi(endpoint=server.endpoint))
+    assert ("model.safetensors", 100_000) in server.sent
+    assert (folder / "model.safetensors").read_bytes() == (source / "model.safetensors").read_bytes()
+
+
+def test_a_download_that_stopped_goes_on_with_the_files_that_are_missing(place) -> None:
     source = write_small_vlm("qwen3_vl", place / "source")
     with hub(source) as server:
         api = HfApi(endpoint=server.endpoint)
-        server.cut_at = 100_000
+        server.cuts, server.cut_at = 1000, 1_000_000  # only the weights are as long
         with pytest.raises(ModelError, match="models download small") as caught:
             download(ROW, api)
         assert "stopped" in caught.value.what
-        server.cut_at, server.sent = None, []
-        folder = download(ROW, api)
-    assert ("model.safetensors", 100_000) in server.sent
-    assert (folder / "model.safetensors").read_bytes() == (source / "model.safetensors").read_bytes()
-    assert "config.json" not in [name for name, _ in server.sent]
+        server.cuts, server.sent = 0, []
+        download(ROW, api)
+    assert [name for name, _ in server.sent] == ["model.safetensors"]
 
 
 def test_a_model_that_vanished_and_a_hub_that_is_not_there_are_clear_errors(place) -> None:
