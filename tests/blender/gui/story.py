@@ -1,0 +1,170 @@
+"""Runs inside a Blender with a window: fills the Diorama tab, generates to the end, saves pictures, leaves.
+
+Argument after `--`: a JSON file with address and token of a backend, the folder for the pictures, and the steps.
+Each `yield` gives Blender time to draw: seconds, or a function that is true when the story can go on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+TICK_S, DRAWN_S, LONGEST_S = 0.2, 2.0, 700.0
+MODULE = "bl_ext.user_default.diorama"
+BOXES = (  # prompt, centre and size in metres
+    ("a brown table", (0.0, 0.0, 0.5), (1.6, 1.0, 1.0)),
+    ("a red mug", (0.35, 0.0, 1.3), (0.6, 0.6, 0.6)),
+)
+
+
+class Window:
+    """The 3D view of the window, and what a user does in it."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.window = bpy.context.window_manager.windows[0]
+        self.area = max(
+            (area for area in self.window.screen.areas if area.type == "VIEW_3D"), key=lambda area: area.width
+        )
+        self.region = next(region for region in self.area.regions if region.type == "WINDOW")
+
+    def call(self, operator: Callable[..., Any], *values: Any, **options: Any) -> None:
+        """Run an operator as if its button in the 3D view was clicked."""
+        with bpy.context.temp_override(window=self.window, area=self.area, region=self.region):
+            operator(*values, **options)
+
+    def open_tab(self) -> None:
+        self.area.spaces.active.show_region_ui = True
+        sidebar = next(region for region in self.area.regions if region.type == "UI")
+        sidebar.active_panel_category = "Diorama"
+
+    def look(self, distance_m: float) -> None:
+        """Look at the middle of the scene from its right front."""
+        region = self.area.spaces.active.region_3d
+        region.view_distance = distance_m
+        region.view_location = (0.0, 0.0, 0.7)
+
+    def shoot(self, name: str) -> None:
+        self.call(bpy.ops.screen.screenshot_area, filepath=str(self.out / f"shot_{name}.png"))
+        print("picture", name, flush=True)
+
+
+def story(task: dict[str, Any]) -> Iterator[float | Callable[[], bool]]:
+    window = Window(Path(task["out"]))
+    status, scene = bpy.context.window_manager.diorama, bpy.context.scene
+    for thing in list(bpy.data.objects):
+        bpy.data.objects.remove(thing)
+    window.open_tab()
+    window.look(5.0)
+    chosen = bpy.context.preferences.addons[MODULE].preferences
+    chosen.location = "INSTALL"
+    scene.diorama.prompt = "a red mug on top of a brown table"
+    yield DRAWN_S
+    window.call(bpy.ops.diorama.generate)
+    yield lambda: bool(status.fault)
+    yield DRAWN_S
+    window.shoot("error")
+    scene.diorama.prompt = ""
+    chosen.address, chosen.token, chosen.location = task["address"], task["token"], "REMOTE"
+    yield lambda: status.backend == "ready"
+    yield DRAWN_S
+    window.shoot("empty")
+    yield from lay_out(window, scene, task["steps"])
+    window.shoot("layout")
+    yield from generate(window, status)
+    yield from preferences(window, chosen)
+
+
+def lay_out(window: Window, scene: bpy.types.Scene, steps: int) -> Iterator[float]:
+    """Boxes for the objects, and how they stand to each other."""
+    scene.diorama.prompt, scene.diorama.steps = "a red mug on top of a brown table", steps
+    for prompt, centre, size in BOXES:
+        window.call(bpy.ops.diorama.add_slot, prompt=prompt)
+        box = bpy.context.view_layer.objects.active
+        box.location, box.scale = centre, size
+        yield TICK_S
+    table, mug = (thing for thing in scene.objects if thing.diorama.is_slot)
+    table.diorama.lock_position = True
+    window.call(bpy.ops.diorama.add_relation)
+    relation = scene.diorama.relations[-1]
+    relation.subject, relation.relation, relation.object = mug, "on top of", table
+    yield DRAWN_S
+
+
+def generate(window: Window, status: Any) -> Iterator[float | Callable[[], bool]]:
+    """A run from the button to the objects in the scene."""
+    window.call(bpy.ops.diorama.generate)
+    jobs = sys.modules[f"{MODULE}.jobs"]
+    yield lambda: status.fault or (status.step >= status.steps * 0.4 > 0 and jobs.session().pictures.icon(status.job))
+    yield DRAWN_S
+    window.shoot("running")
+    yield lambda: status.fault or (not jobs.session().busy() and bool(status.notice))
+    if status.fault:
+        raise RuntimeError(f"{status.fault} {status.fault_where} {status.fault_remedy}")
+    window.area.spaces.active.shading.type = "MATERIAL"
+    yield 8.0
+    window.shoot("result")
+
+
+def preferences(window: Window, chosen: Any) -> Iterator[float]:
+    """The add-on's settings, in the 3D view's place."""
+    chosen.location = "INSTALL"
+    window.call(bpy.ops.preferences.addon_show, module=MODULE)
+    yield DRAWN_S
+    opened = bpy.context.window_manager.windows[-1]
+    area = opened.screen.areas[0]
+    with bpy.context.temp_override(window=opened, area=area, region=area.regions[-1]):
+        bpy.ops.screen.screenshot_area(filepath=str(window.out / "shot_preferences.png"))
+
+
+class Teller:
+    """Tells the story from a timer of Blender's."""
+
+    def __init__(self, told: Iterator[float | Callable[[], bool]]) -> None:
+        self.told = told
+        self.wait: Callable[[], Any] = lambda: True
+        self.since = time.monotonic()
+
+    def tick(self) -> float | None:
+        try:
+            if time.monotonic() - self.since > LONGEST_S:
+                raise TimeoutError("the story does not go on")
+            if self.wait():
+                self.wait, self.since = self._next(), time.monotonic()
+        except StopIteration:
+            leave(0)
+        except BaseException:
+            traceback.print_exc()
+            leave(3)
+        return TICK_S
+
+    def _next(self) -> Callable[[], Any]:
+        step = next(self.told)
+        if callable(step):
+            return step
+        until = time.monotonic() + step
+        return lambda: time.monotonic() >= until
+
+
+def leave(status: int) -> None:
+    """End without Blender's question whether to save."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def main() -> None:
+    task = json.loads(Path(sys.argv[sys.argv.index("--") + 1]).read_text("utf-8"))
+    bpy.context.preferences.view.show_splash = False
+    bpy.app.timers.register(Teller(story(task)).tick, first_interval=DRAWN_S, persistent=True)
+
+
+main()
