@@ -8,8 +8,12 @@ from torch import Tensor
 from .arrange.physics import GROUND_M, standing_on, support_loss, total_penetration_loss
 from .arrange.relations import RELATIONS, Bounds, bounds_of
 from .guidance import questions
-from .guidance.critics import balanced, prior_pull, reward_pull, view_prompts
+from .guidance.candidates import Weighing, check_candidates, explores
+from .guidance.critics import Pull, balanced, prior_pull, reward_pull, view_prompts
 from .guidance.models import Models
+from .guidance.rewarded import Exploration, rewarded_pull
+from .guidance.rewards import vlm_reward
+from .render.cameras import Cameras
 from .render.lighting import sample_lighting
 from .render.shade import render
 from .render.views import object_views, scene_views
@@ -43,6 +47,8 @@ class Objective:
         self.rewards: dict[str, float] = {}  # log-odds of Yes, by question; the last time each was asked
         self.pull_norms: dict[int, Tensor] = {}  # of the prior's last pull on each object: the rewards' measure
         self._texts: dict[tuple[str, ...], Tensor] = {}
+        if settings.strategy != "none":
+            check_candidates(settings.candidates, Weighing(settings.strategy))
 
     def of_object(self, index: int, surface: Surface, progress: float) -> tuple[Terms, Tensor]:
         """The terms of one object, and its pictures (B, H, W, 3)."""
@@ -94,15 +100,39 @@ class Objective:
         pictures = render(mesh, self.scene.colour, cameras, lighting, px, px).rgb
         negative = self.request.negative_prompt or s.negative_prompt
         text = self._text(view_prompts(prompt, cameras, self.models.prior)), self._text([negative] * s.views)
-        prior = prior_pull(self.models.prior, pictures, text, cameras, s, progress, self.generator)
+        prior = self._prior_pull(index, pictures, text, cameras, progress)
         self.pull_norms[index], pull = prior.gradient.norm(), prior.gradient
         weight = s.object_reward_weight * after(s.reward_from, progress)
         if weight:
             asked = questions.about_object(prompt)
             told = [f"{self.names[index]}: {question}" for question in asked]
-            reward = self._ask(pictures[:2], asked, told, self.pull_norms[index], weight)
-            pull = torch.cat([pull[:2] + reward, pull[2:]])
+            reward = self._ask(pictures[: s.vlm_views], asked, told, self.pull_norms[index], weight)
+            pull = torch.cat([pull[: s.vlm_views] + reward, pull[s.vlm_views :]])
         return pictures, pull, prior.value
+
+    def _prior_pull(
+        self, index: int, pictures: Tensor, text: tuple[Tensor, Tensor], cameras: Cameras, progress: float
+    ) -> Pull:
+        """Score distillation; with a strategy, and when it is time to explore, that of RewardSDS."""
+        s, prior = self.settings, self.models.prior
+        step = int(progress * s.steps + 1e-6)  # of this object
+        if s.strategy == "none" or not explores(step, s.steps, s.explore_every, s.explore_until):
+            return prior_pull(prior, pictures, text, cameras, s, progress, self.generator)
+        exploration = Exploration(Weighing(s.strategy), s.candidates, s.explore_steps, s.explore_scale)
+        score = vlm_reward(self.models.vlm)
+        pull, _ = rewarded_pull(
+            prior,
+            pictures,
+            text,
+            cameras,
+            s,
+            progress,
+            self.generator,
+            exploration,
+            lambda images, prompt: score(images[:, : s.vlm_views], prompt),
+            self.request.slots[index].prompt,
+        )
+        return pull
 
     def _look_at_scene(self, mesh: Mesh, bounds: Bounds) -> Tensor:
         """The VLM's pull on pictures of the whole scene, as a loss whose gradient is that pull."""

@@ -70,6 +70,7 @@ _BIG = {
     "network_dtype": "bfloat16",
     "encode_at_once": 1,
     "vlm_px": 256,
+    "vlm_views": 4,
     "preview_px": 512,
     "checkpoint_every_s": 120.0,
 }

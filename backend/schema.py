@@ -117,6 +117,13 @@ class Settings(_Strict):
     max_faces: Annotated[int, Field(ge=100, le=2_000_000)]  # triangles of one object
     preview_px: Annotated[int, Field(ge=32, le=2048)]  # edge of a picture of the contact sheet
     checkpoint_every_s: Annotated[float, Field(gt=0)]  # seconds between two checkpoints
+    vlm_views: Annotated[int, Field(ge=1, le=16)] = 2  # pictures of an object in a question to the VLM
+    strategy: Literal["none", "best", "weighted", "min-max"] = "none"  # RewardSDS: how noise candidates are weighed
+    candidates: Annotated[int, Field(ge=1, le=64)] = 4  # of RewardSDS: noises a step, scored by the VLM
+    explore_steps: Annotated[int, Field(ge=1, le=1000)] = 8  # of the whole DDIM schedule a candidate is denoised on
+    explore_scale: Annotated[float, Field(ge=0, le=1000)] = 1.5  # guidance while doing so
+    explore_every: Annotated[int, Field(ge=1)] = 1  # steps of an object from one exploration to the next
+    explore_until: Share = 0.7  # progress after which there is one candidate again
     network_dtype: Literal["float32", "float16", "bfloat16"] = (
         "float32"  # of the frozen networks; the CPU takes float32
     )

@@ -142,7 +142,7 @@ def test_missing_and_truncated_weights_are_named(capsys, write, request_data, mo
 def test_a_folder_without_a_model_is_named(capsys, write, request_data, tmp_path) -> None:
     request_data["settings"] |= {"vlm": str(tmp_path / "nowhere")}
     message = refused(capsys, "--request", write(request_data), "--out", str(tmp_path / "out"))
-    assert f"{tmp_path / 'nowhere'}: there is no model here" in message
+    assert f"no known model named {str(tmp_path / 'nowhere')!r}" in message
 
 
 def test_an_output_folder_that_cannot_be_is_refused_before_anything_is_loaded(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from backend.checkpoint import Checkpoint
-from backend.errors import OptimisationError
+from backend.errors import OptimisationError, RequestError
 from backend.generate import Outcome, Step, _Loop, generate, make_optimizer, whose_turn
 from backend.guidance import questions
 from backend.guidance.models import Models, load_models
@@ -235,3 +235,25 @@ def test_objects_take_turns_and_none_always_begins_a_round() -> None:
     order = [whose_turn(step, 3) for step in range(9)]
     assert [sorted(order[i : i + 3]) for i in (0, 3, 6)] == [[0, 1, 2]] * 3
     assert {order[0], order[3], order[6]} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("strategy", ["best", "weighted", "min-max"])
+def test_reward_sds_explores_candidates_in_3d_until_its_share_has_passed(
+    models, tmp_path, strategy, monkeypatch
+) -> None:
+    calls = []
+    real = models.prior.predict_noise
+    monkeypatch.setattr(
+        models.prior, "predict_noise", lambda noisy, *rest: calls.append(len(noisy)) or real(noisy, *rest)
+    )
+    explored = {"strategy": strategy, "candidates": 4, "explore_steps": 2, "explore_until": 0.5}
+    told: list[Step] = []
+    go(models, tmp_path, ALONE, lambda step: told.append((step, len(calls))), steps=4, **explored)
+    counts = [count for _, count in told]
+    assert counts[0] > 1  # explored, then asked for the candidates' noises
+    assert counts[3] - counts[2] == 1  # past the share: one candidate, one call
+
+
+def test_too_few_candidates_are_an_error_before_the_run(models, tmp_path) -> None:
+    with pytest.raises(RequestError, match="needs 4 candidates"):
+        go(models, tmp_path, ALONE, strategy="min-max", candidates=3)

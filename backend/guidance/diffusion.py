@@ -68,7 +68,8 @@ class DiffusionPrior:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures (B, H, W, 3), sRGB in [0, 1], of scaled latents (B, c, h, w)."""
-        pixels = self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
+        scaled = latents.to(self.vae.dtype) / self.vae.config.scaling_factor
+        pixels = in_chunks(lambda rows: self.vae.decode(rows).sample, scaled, self.encode_at_once)
         return (pixels.permute(0, 2, 3, 1).float() / 2 + 0.5).clamp(0, 1)
 
     @torch.no_grad()

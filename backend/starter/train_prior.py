@@ -28,7 +28,7 @@ from .vocabulary import caption_tokenizer
 BROKEN_SHARE = 0.08  # of the pictures the denoiser sees; their captions say broken, so a negative prompt can name it
 NO_CAPTION = 0.1  # share of captions left out, for classifier-free guidance (arXiv 2207.12598)
 KL_WEIGHT = 1e-7  # pull of the latents, all together, towards a unit Gaussian; more drowns thin parts in noise
-EMA = 0.999  # of the denoiser's averaged weights
+EMA = 0.998  # of the denoiser's averaged weights
 
 
 class Pictures(NamedTuple):
