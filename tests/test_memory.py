@@ -39,6 +39,14 @@ def test_encoding_in_chunks_changes_neither_latents_nor_gradient(prior, at_once)
         torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-4)
 
 
+def test_decoding_in_chunks_changes_nothing(prior) -> None:
+    latents = torch.randn(3, 8, 16, 16, generator=torch.Generator().manual_seed(0))
+    prior.encode_at_once = 0
+    wanted = prior.decode(latents)
+    prior.encode_at_once = 2
+    torch.testing.assert_close(prior.decode(latents), wanted, atol=1e-5, rtol=1e-4)
+
+
 def test_only_one_chunk_s_activations_are_held() -> None:
     held = [0, 0]
     batch = torch.rand(8, 100).requires_grad_()

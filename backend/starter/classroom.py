@@ -51,7 +51,13 @@ class Classroom:
         before = len(self.prefix)
         rows: list[tuple[list, ...]] = []
         for lessons in scenes:
-            row = (list(self.prefix), [IGNORED] * before, [0.0] * before, [False] * before, [1.0] * before)
+            row: tuple[list, ...] = (
+                list(self.prefix),
+                [IGNORED] * before,
+                [0.0] * before,
+                [False] * before,
+                [1.0] * before,
+            )
             for lesson in lessons:
                 for column, values in zip(row, self._segment(lesson), strict=True):
                     column.extend(values)
