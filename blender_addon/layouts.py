@@ -18,7 +18,8 @@ STATES = {  # of the backend -> what is said about it, icon
     "installing": ("Backend is being installed", "IMPORT"),
     "ready": ("Backend ready", "RADIOBUT_ON"),
 }
-LETTER_PX = 6.6  # mean width of a letter of the interface's font at scale 1
+LETTER_PX = 6.2  # mean width of a letter of the interface's font at scale 1
+TEXT_SCALE = 0.8  # of the height of lines that belong together
 MARGIN_PX = 70.0  # of a sidebar that no text can use
 
 
@@ -51,11 +52,13 @@ def wrapped(text: str, letters: int) -> list[str]:
     return lines
 
 
-def draw_text(layout: bpy.types.UILayout, context: bpy.types.Context, text: str, icon: str = "NONE") -> None:
-    """The whole text, as many lines as it takes."""
+def draw_text(
+    layout: bpy.types.UILayout, context: bpy.types.Context, text: str, icon: str = "NONE", less: int = 0
+) -> None:
+    """The whole text, as many lines as it takes; `less` letters of the width are for something beside it."""
     column = layout.column(align=True)
-    column.scale_y = 0.8
-    for index, line in enumerate(wrapped(text, letters_that_fit(context))):
+    column.scale_y = TEXT_SCALE
+    for index, line in enumerate(wrapped(text, max(letters_that_fit(context) - less, 8))):
         column.label(text=line, icon=icon if index == 0 else ("BLANK1" if icon != "NONE" else "NONE"))
 
 
@@ -68,14 +71,23 @@ def draw_fault(layout: bpy.types.UILayout, context: bpy.types.Context, status: A
     column.alert = True
     draw_text(column, context, f"{status.fault}.", "ERROR")
     if status.fault_where:
-        draw_text(box, context, status.fault_where)
+        draw_text(box, context, status.fault_where, "BLANK1")
     if status.fault_remedy:
-        draw_text(box, context, f"{status.fault_remedy}.")
+        draw_text(box, context, f"{status.fault_remedy}.", "BLANK1")
+    if status.fault_mend == "install":
+        draw_offline(box, context)
     row = box.row(align=True)
     if status.fault_mend in MENDS:
         operator, icon = MENDS[status.fault_mend]
         row.operator(operator, icon=icon)
     row.operator("diorama.dismiss", text="" if status.fault_mend in MENDS else "Dismiss", icon="X")
+
+
+def draw_offline(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Why nothing can be downloaded, and the switch; nothing where Blender may use the network."""
+    if not bpy.app.online_access:
+        draw_text(layout, context, "This downloads files, and Blender is set to stay offline", "INTERNET_OFFLINE")
+        layout.prop(context.preferences.system, "use_online_access", text="Allow Online Access")
 
 
 def draw_backend(layout: bpy.types.UILayout, context: bpy.types.Context, status: Any) -> None:
@@ -91,7 +103,7 @@ def draw_backend(layout: bpy.types.UILayout, context: bpy.types.Context, status:
     row.operator("diorama.open_log", text="", icon="TEXT")
     row.operator("diorama.open_preferences", text="", icon="PREFERENCES")
     if status.backend == "installing":
-        draw_text(layout, context, status.install_line or "This takes some minutes")
+        draw_text(layout, context, status.install_line or "This takes some minutes", "BLANK1")
         layout.operator("diorama.cancel_install", icon="CANCEL")
 
 
@@ -103,11 +115,7 @@ def draw_preferences(layout: bpy.types.UILayout, chosen: Any, context: bpy.types
     if chosen.location == "INSTALL":
         layout.prop(chosen, "build")
         layout.prop(chosen, "torch_index", placeholder="PyTorch's own")
-        if not bpy.app.online_access:
-            layout.label(
-                text="The installation downloads files, and Blender is set to stay offline", icon="INTERNET_OFFLINE"
-            )
-            layout.prop(context.preferences.system, "use_online_access", text="Allow Online Access")
+        draw_offline(layout, context)
         layout.operator("diorama.install", icon="IMPORT")
     elif chosen.location == "PYTHON":
         layout.prop(chosen, "python")

@@ -1,5 +1,7 @@
 """The Generate panel. Drawing changes nothing."""
 
+import math
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import bpy
@@ -7,10 +9,11 @@ import bpy
 from . import jobs
 from .answers import duration, unknown_words
 from .collect import problems
-from .layouts import draw_backend, draw_fault, draw_text
-from .slots import slot_name, slots_seen
+from .layouts import TEXT_SCALE, draw_backend, draw_fault, draw_text
+from .slots import slots_seen
 
 PICTURE_SCALE = 9.0  # of the live preview, in rows
+VALUE_LETTERS = 6  # of the width, for the percentage beside a question
 PHASES = {"loading": "Loading models", "optimising": "Optimising", "exporting": "Writing the result"}
 STATES = {"sending": "Sending", "queued": "Waiting in the queue", "cancelling": "Stopping"}
 
@@ -128,18 +131,35 @@ def _draw_run(layout: bpy.types.UILayout, context: bpy.types.Context, status: An
     icon = jobs.session().pictures.icon(status.job)
     if icon:
         layout.template_icon(icon, scale=PICTURE_SCALE)
-    draw_rewards(layout, status)
+    draw_rewards(layout, context, status)
 
 
-def draw_rewards(layout: bpy.types.UILayout, status: Any) -> None:
+def draw_rewards(layout: bpy.types.UILayout, context: bpy.types.Context, status: Any) -> None:
     """How sure the vision-language model is of each question, as it was told last."""
-    column = layout.column(align=True)
-    for reward in status.rewards:
+    if not status.rewards:
+        return
+    layout.label(text="The vision model says yes to:")
+    column = layout.column()
+    for asked, sure in answers(status.rewards).items():
         row = column.row()
-        row.label(text=reward.name, icon="CHECKMARK" if reward.log_odds > 0.0 else "DOT")
-        value = row.row()
-        value.alignment = "RIGHT"
-        value.label(text=f"{reward.log_odds:+.1f}")
+        draw_text(row.column(), context, asked, "CHECKMARK" if sure > 0.5 else "DOT", VALUE_LETTERS)
+        value = row.column()
+        value.alignment, value.scale_y = "RIGHT", TEXT_SCALE
+        value.label(text=f"{sure:.0%}")
+
+
+def answers(rewards: Iterable[Any]) -> dict[str, float]:
+    """Questions about the scene and names of slots -> probability of a Yes; of a slot's questions the least sure."""
+    least: dict[str, float] = {}
+    for reward in rewards:
+        slot, colon, _ = reward.name.partition(": ")
+        asked = slot if colon else reward.name
+        least[asked] = min(least.get(asked, 1.0), _probability(reward.log_odds))
+    return least
+
+
+def _probability(log_odds: float) -> float:
+    return 0.5 * (1.0 + math.tanh(0.5 * log_odds))  # the logistic function; tanh does not overflow
 
 
 class DIORAMA_UL_slots(bpy.types.UIList):
@@ -150,9 +170,10 @@ class DIORAMA_UL_slots(bpy.types.UIList):
     def draw_item(self, context, layout, data, item, icon, active_data, active_property, index) -> None:
         icons = {"generate": "CUBE", "start": "MESH_MONKEY", "context": "LOCKED"}
         row = layout.row(align=True)
-        row.prop(item, "name", text="", emboss=False, icon=icons[item.diorama.kind])
-        row.prop(item.diorama, "prompt", text="", placeholder="Prompt")
-        row.operator("diorama.remove_slot", text="", icon="X", emboss=False).name = item.name
+        row.label(text="", icon=icons[item.diorama.kind])
+        if item.name != item.diorama.automatic_name:  # else the name is the prompt's, and says nothing new
+            row.prop(item, "name", text="", emboss=False)
+        row.prop(item.diorama, "prompt", text="", placeholder="What stands in this box", emboss=False)
 
     def filter_items(self, context, data, property) -> tuple[list[int], list[int]]:
         flags = [0] * len(data.objects)
@@ -177,21 +198,27 @@ class DIORAMA_PT_layout(_Panel, bpy.types.Panel):
         if not found:
             draw_text(layout, context, "Without slots the prompt decides what is made, and where it stands.", "INFO")
             return
-        layout.template_list("DIORAMA_UL_slots", "", scene, "objects", scene.diorama, "slot_index", rows=3)
-        layout.operator("diorama.show_slots", icon="HIDE_OFF")
         active = context.view_layer.objects.active
-        if active is not None and active.diorama.is_slot:
-            _draw_slot(layout, active)
+        chosen = active if active is not None and active.diorama.is_slot else None
+        row = layout.row()
+        row.template_list("DIORAMA_UL_slots", "", scene, "objects", scene.diorama, "slot_index", rows=3)
+        column = row.column(align=True)
+        line = column.row()
+        line.enabled = chosen is not None
+        line.operator("diorama.remove_slot", text="", icon="REMOVE").name = chosen.name if chosen else ""
+        column.separator()
+        column.operator("diorama.show_slots", text="", icon="HIDE_OFF")
+        if chosen is not None:
+            _draw_slot(layout, chosen)
 
 
 def _draw_slot(layout: bpy.types.UILayout, thing: bpy.types.Object) -> None:
-    box = layout.box()
-    box.label(text=slot_name(thing), icon="CUBE")
-    box.prop(thing.diorama, "prompt", text="", placeholder="What stands in this box")
     if thing.type != "EMPTY":
-        box.prop(thing.diorama, "kind", text="")
+        layout.prop(thing.diorama, "kind", text="")
     if thing.diorama.kind != "context":
-        row = box.row(align=True, heading="Lock")
+        column = layout.column(align=True)
+        column.label(text="Keep the box's own:", icon="LOCKED")
+        row = column.row(align=True)
         for key in ("lock_position", "lock_rotation", "lock_size"):
             row.prop(thing.diorama, key, toggle=True)
 
@@ -205,21 +232,23 @@ class DIORAMA_PT_relations(_Panel, bpy.types.Panel):
         for index, relation in enumerate(context.scene.diorama.relations):
             _draw_relation(self.layout, index, relation)
         self.layout.operator("diorama.add_relation", icon="ADD")
+        if len(slots_seen(context.scene)) < 2:
+            draw_text(self.layout, context, "Relations need two slots.", "INFO")
 
 
 def _draw_relation(layout: bpy.types.UILayout, index: int, relation: Any) -> None:
-    column = layout.box().column(align=True)
-    row = column.row(align=True)
-    row.prop(relation, "subject", text="")
-    row.operator("diorama.remove_relation", text="", icon="X").index = index
-    column.prop(relation, "relation", text="")
-    column.prop(relation, "object", text="")
+    box = layout.box()
+    row = box.row()
+    column = row.column(align=True)
+    for key in ("subject", "relation", "object"):
+        column.prop(relation, key, text="")
+    row.operator("diorama.remove_relation", text="", icon="REMOVE").index = index
     if relation.outcome == "none":
         return
     said = "Fulfilled" if relation.outcome == "yes" else "Not fulfilled"
     if relation.probability >= 0.0:
         said += f" (score {relation.probability:.0%})"
-    row = column.row()
+    row = box.row()
     row.alert = relation.outcome == "no"
     row.label(text=said, icon="CHECKMARK" if relation.outcome == "yes" else "X")
 

@@ -57,16 +57,16 @@ class DIORAMA_PT_results(bpy.types.Panel):
         if status.history_more:
             row.operator("diorama.more_results", icon="TRIA_DOWN")
         if 0 <= status.history_index < len(status.history):
-            _draw_chosen(layout, status.history[status.history_index])
+            _draw_chosen(layout, context, status.history[status.history_index])
 
 
-def _draw_chosen(layout: bpy.types.UILayout, row: Any) -> None:
+def _draw_chosen(layout: bpy.types.UILayout, context: bpy.types.Context, row: Any) -> None:
     box = layout.box()
     picture = jobs.session().pictures.icon(row.name)
     if picture:
         box.template_icon(picture, scale=PICTURE_SCALE)
     took = f", {duration(row.seconds)}" if row.seconds > 0.0 else ""
-    box.label(text=f"{row.created}, {row.state}{took}", icon=ICONS.get(row.state, "DOT"))
+    draw_text(box, context, f"{row.created}, {row.state}{took}", ICONS.get(row.state, "DOT"))
     column = box.column(align=True)
     line = column.row()
     line.enabled = row.has_result

@@ -41,8 +41,9 @@ class Window:
         with bpy.context.temp_override(window=self.window, area=self.area, region=self.region):
             operator(*values, **options)
 
-    def open_tab(self) -> None:
+    def open_tab(self) -> Iterator[float]:
         self.area.spaces.active.show_region_ui = True
+        yield DRAWN_S  # a sidebar that was never drawn has no tabs yet
         sidebar = next(region for region in self.area.regions if region.type == "UI")
         sidebar.active_panel_category = "Diorama"
 
@@ -52,9 +53,20 @@ class Window:
         region.view_distance = distance_m
         region.view_location = (0.0, 0.0, 0.7)
 
-    def shoot(self, name: str) -> None:
-        self.call(bpy.ops.screen.screenshot_area, filepath=str(self.out / f"shot_{name}.png"))
-        print("picture", name, flush=True)
+    def shoot(self, name: str) -> Iterator[float | Callable[[], bool]]:
+        """Ask for a picture of the 3D view, and wait until it is taken: only the display has what is on the screen."""
+        self.area.tag_redraw()
+        yield DRAWN_S
+        yield from ask(self.out, name, self.window, self.area)
+
+
+def ask(out: Path, name: str, window: Any, area: Any) -> Iterator[Callable[[], bool]]:
+    """Say which part of the screen is wanted, from its upper left corner, in pixels."""
+    left, top = window.x + area.x, window.height - area.y - area.height
+    wish, part = out / f"wish_{name}.json", out / f"wish_{name}.part"
+    part.write_text(json.dumps([left, top, left + area.width, top + area.height]), encoding="utf-8")
+    os.replace(part, wish)
+    yield lambda: not wish.exists()
 
 
 def story(task: dict[str, Any]) -> Iterator[float | Callable[[], bool]]:
@@ -62,7 +74,7 @@ def story(task: dict[str, Any]) -> Iterator[float | Callable[[], bool]]:
     status, scene = bpy.context.window_manager.diorama, bpy.context.scene
     for thing in list(bpy.data.objects):
         bpy.data.objects.remove(thing)
-    window.open_tab()
+    yield from window.open_tab()
     window.look(5.0)
     chosen = bpy.context.preferences.addons[MODULE].preferences
     chosen.location = "INSTALL"
@@ -70,15 +82,14 @@ def story(task: dict[str, Any]) -> Iterator[float | Callable[[], bool]]:
     yield DRAWN_S
     window.call(bpy.ops.diorama.generate)
     yield lambda: bool(status.fault)
-    yield DRAWN_S
-    window.shoot("error")
+    yield from window.shoot("error")
     scene.diorama.prompt = ""
     chosen.address, chosen.token, chosen.location = task["address"], task["token"], "REMOTE"
     yield lambda: status.backend == "ready"
-    yield DRAWN_S
-    window.shoot("empty")
+    yield from window.shoot("empty")
+    scene.diorama.overrides = task["overrides"]
     yield from lay_out(window, scene, task["steps"])
-    window.shoot("layout")
+    yield from window.shoot("layout")
     yield from generate(window, status)
     yield from preferences(window, chosen)
 
@@ -104,25 +115,23 @@ def generate(window: Window, status: Any) -> Iterator[float | Callable[[], bool]
     window.call(bpy.ops.diorama.generate)
     jobs = sys.modules[f"{MODULE}.jobs"]
     yield lambda: status.fault or (status.step >= status.steps * 0.4 > 0 and jobs.session().pictures.icon(status.job))
-    yield DRAWN_S
-    window.shoot("running")
+    yield from window.shoot("running")
     yield lambda: status.fault or (not jobs.session().busy() and bool(status.notice))
     if status.fault:
         raise RuntimeError(f"{status.fault} {status.fault_where} {status.fault_remedy}")
     window.area.spaces.active.shading.type = "MATERIAL"
     yield 8.0
-    window.shoot("result")
+    yield from window.shoot("result")
 
 
-def preferences(window: Window, chosen: Any) -> Iterator[float]:
+def preferences(window: Window, chosen: Any) -> Iterator[float | Callable[[], bool]]:
     """The add-on's settings, in the 3D view's place."""
     chosen.location = "INSTALL"
     window.call(bpy.ops.preferences.addon_show, module=MODULE)
     yield DRAWN_S
     opened = bpy.context.window_manager.windows[-1]
     area = opened.screen.areas[0]
-    with bpy.context.temp_override(window=opened, area=area, region=area.regions[-1]):
-        bpy.ops.screen.screenshot_area(filepath=str(window.out / "shot_preferences.png"))
+    yield from ask(window.out, "preferences", opened, area)
 
 
 class Teller:

@@ -2,8 +2,8 @@
 
 Builds the zip, has Blender validate and install it from the command line, then opens a window under Xvfb, in which
 story.py fills the Diorama tab and generates with the starter models to the end. Exit status 0: every picture is there.
-Needs Xvfb and a Blender. One in a chroot: `--blender "chroot DIR blender" --work W`, where W is the same folder on
-both sides.
+Needs Xvfb, ImageMagick and a Blender. One in a chroot: `--blender "chroot DIR blender" --work W`, where W is the same
+folder on both sides.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PICTURES = ("empty", "layout", "running", "result", "error")  # that story.py ha
 WINDOW_PX = (1240, 1120)
 COLOURS = 256  # of the palette: an interface needs no more, and the files stay small
 COMMAND_S, SERVICE_S = 240.0, 240.0
-WAIT_BEFORE_KILL_S = 10.0
+WAIT_BEFORE_KILL_S, LOOK_S = 10.0, 0.2
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--blender", default="blender", help="command that starts Blender")
     parser.add_argument("--work", type=Path, help="empty folder for everything else (default: a temporary one)")
     parser.add_argument("--steps", type=int, default=40, help="optimisation steps of the run")
+    parser.add_argument("--overrides", default="", help="other settings of the run, as JSON")
     parser.add_argument("--limit", type=float, default=900.0, help="seconds for the window")
     parsed = parser.parse_args(arguments)
     with contextlib.ExitStack() as stack:
@@ -46,7 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
         install(blender, work)
         ready = stack.enter_context(service(work / "data"))
         token = (work / "data" / "token").read_text("utf-8").strip()
-        task = {"address": ready["address"], "token": token, "out": str(work), "steps": parsed.steps}
+        task = {
+            "address": ready["address"],
+            "token": token,
+            "out": str(work),
+            "steps": parsed.steps,
+            "overrides": parsed.overrides,
+        }
         (work / "task.json").write_text(json.dumps(task), encoding="utf-8")
         display = stack.enter_context(screen(work))
         show(blender, work, display, parsed.limit)
@@ -119,12 +126,29 @@ def show(blender: Path, work: Path, display: str, limit_s: float) -> None:
     command = [str(blender), "--window-geometry", "0", "0", *map(str, WINDOW_PX), "--no-window-focus", "--python"]
     command += [str(script), "--", str(work / "task.json")]
     process = subprocess.Popen(command, env={**os.environ, **software, "DISPLAY": display})
+    until = time.monotonic() + limit_s
     try:
-        status = process.wait(limit_s)
-        if status != 0:
-            raise SystemExit(f"the window ended with status {status}")
+        while process.poll() is None:
+            if time.monotonic() > until:
+                raise SystemExit(f"the window is not done after {limit_s:.0f} s")
+            grant(work, display)
+            time.sleep(LOOK_S)
+        if process.returncode != 0:
+            raise SystemExit(f"the window ended with status {process.returncode}")
     finally:
         _end(process)
+
+
+def grant(work: Path, display: str) -> None:
+    """Take each picture that story.py wishes for; the wish is then gone."""
+    for wish in work.glob("wish_*.json"):
+        path = work / f"{wish.stem.replace('wish', 'shot')}.png"
+        subprocess.run(["import", "-display", display, "-window", "root", str(path)], check=True, timeout=COMMAND_S)
+        with Image.open(path) as screen_now:
+            part = screen_now.convert("RGB").crop(json.loads(wish.read_text("utf-8")))
+        part.save(path)
+        print(f"picture {path.name}", flush=True)
+        wish.unlink()
 
 
 def collect(work: Path, out: Path) -> int:
