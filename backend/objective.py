@@ -104,8 +104,8 @@ class Objective:
         self.pull_norms[index], pull = prior.gradient.norm(), prior.gradient
         weight = s.object_reward_weight * after(s.reward_from, progress)
         if weight:
-            asked = questions.about_object(prompt)
-            told = [f"{self.names[index]}: {question}" for question in asked]
+            asked = questions.about_object(prompt, self.models.vlm.wording)
+            told = [f"{self.names[index]}: {question}" for question in questions.about_object(prompt)]
             reward = self._ask(pictures[: s.vlm_views], asked, told, self.pull_norms[index], weight)
             pull = torch.cat([pull[: s.vlm_views] + reward, pull[s.vlm_views :]])
         return pictures, pull, prior.value
@@ -141,18 +141,17 @@ class Objective:
         lighting = sample_lighting(cameras, (low + high) / 2, self.generator)
         px = self.models.prior.image_px
         pictures = render(mesh, self.scene.colour, cameras, lighting, px, px).rgb
-        asked = [
-            questions.about_relation(self.prompts[r.subject], r.relation, self.prompts[r.object])
-            for r in self.request.relations
-        ]
+        related = [(self.prompts[r.subject], r.relation, self.prompts[r.object]) for r in self.request.relations]
+        asked = [questions.about_relation(*each, self.models.vlm.wording) for each in related]
+        told = [questions.about_relation(*each) for each in related]
         reference = torch.stack([norm for _, norm in sorted(self.pull_norms.items())]).mean()
-        pull = self._ask(pictures, asked, asked, reference, self.settings.relation_reward_weight)
+        pull = self._ask(pictures, asked, told, reference, self.settings.relation_reward_weight)
         return (pictures * pull).sum()
 
     def _ask(self, pictures: Tensor, asked: list[str], told: list[str], reference: Tensor, weight: float) -> Tensor:
         """The VLM's pull on the pictures, in lengths of the reference, the smaller the surer it is of every Yes.
 
-        told: the names under which the questions' rewards are reported.
+        told: the names under which the rewards are reported, the questions in their short wording.
         """
         reward = reward_pull(self.models.vlm, pictures, asked)
         self.rewards |= dict(zip(told, reward.value.tolist(), strict=True))
