@@ -187,10 +187,11 @@ def test_relations_that_contradict_each_other_are_refused(service) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=501", "limit=many", "before=..", "before=' OR 1=1", "limit=999999999999999999999"]
+    "query",
+    ["limit=0", "limit=501", "limit=many", "before=..", "before=' OR 1=1", "limit=999999999999999999999", "sort=old"],
 )
 def test_faulty_parameters_are_named(service, query) -> None:
-    assert fault(service.ask("GET", f"/v1/jobs?{query}"), 400)["where"] in ("limit", "before")
+    assert fault(service.ask("GET", f"/v1/jobs?{query}"), 400)["where"] in ("limit", "before", "sort")
 
 
 def test_a_page_after_a_job_that_is_not_there_is_no_page(service) -> None:

@@ -121,7 +121,7 @@ def test_a_cancelled_job_keeps_where_it_was_and_goes_on_to_the_end(service) -> N
     reached = job["progress"]["step"]
     assert service.ask("POST", f"/v1/jobs/{job_id}/resume", 200, json={"steps": None}).json()["state"] == "queued"
     job = service.wait(job_id)
-    assert job["state"] == "done", job
+    assert job["state"] == "done", (job["error"], job["log_tail"])
     begun = [line for line in service.log(job_id).splitlines() if line.startswith("from ")]
     assert begun[0] == "from the start"
     assert int(begun[1].removeprefix("from step ")) >= reached

@@ -26,7 +26,7 @@ def resume_to_the_end(service: Service, job_id: str, reached: int) -> None:
     """Resumes the job and sees that it did not begin anew."""
     service.ask("POST", f"/v1/jobs/{job_id}/resume", 200)
     job = service.wait(job_id)
-    assert job["state"] == "done", job
+    assert job["state"] == "done", (job["error"], job["log_tail"])
     assert job["error"] is None and job["has_result"]
     begun = [line for line in service.log(job_id).splitlines() if line.startswith("from step ")]
     assert int(begun[-1].removeprefix("from step ")) >= reached

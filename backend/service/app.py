@@ -28,11 +28,13 @@ from .wire import (
     Job,
     JobList,
     ModelList,
+    PageRequest,
     Parsed,
     ParseRequest,
     Presets,
     ResumeRequest,
     Vocabulary,
+    VocabularyRequest,
 )
 
 API = 1
@@ -114,7 +116,8 @@ def create_app(parts: Parts) -> FastAPI:
             remedy = "Send `Authorization: Bearer TOKEN`; the token stands in the data folder's file `token`"
             raise Unauthorised("no valid token", where="Authorization", remedy=remedy)
 
-    @app.get("/v1/health", responses=_REFUSALS, response_model_exclude_unset=True)
+    # {}: the token may be left out.
+    @app.get("/v1/health", responses=_REFUSALS, response_model_exclude_unset=True, openapi_extra={"security": [{}]})
     def health(credentials: Credentials) -> Health:
         known = Health(version=__version__, api=API, state="ready", device=parts.dispatcher.device)
         return Health(**known.model_dump(exclude_unset=True), token_ok=is_ours(credentials)) if credentials else known
@@ -140,9 +143,9 @@ def _add_questions(router: APIRouter, parts: Parts) -> None:
         return catalogue.models()
 
     @router.get("/vocabulary")
-    def vocabulary(preset: str = "starter") -> Vocabulary:
-        settings_for(preset, {})
-        return Vocabulary.model_validate(parts.dispatcher.ask("vocabulary", {"preset": preset}, ANSWER_S))
+    def vocabulary(asked: Annotated[VocabularyRequest, Query()]) -> Vocabulary:
+        settings_for(asked.preset, {})
+        return Vocabulary.model_validate(parts.dispatcher.ask("vocabulary", asked.model_dump(), ANSWER_S))
 
     @router.post("/parse")
     def parse(body: ParseRequest) -> Parsed:
@@ -173,11 +176,8 @@ def _add_jobs(router: APIRouter, parts: Parts) -> None:
             inbox.unlink(missing_ok=True)
 
     @router.get("/jobs", response_model_exclude_unset=True)
-    def page(
-        limit: Annotated[int, Query(ge=1, le=500)] = 50,
-        before: Annotated[str | None, Query(pattern=ID_PATTERN)] = None,
-    ) -> JobList:
-        return jobs.page(limit, before)
+    def page(asked: Annotated[PageRequest, Query()]) -> JobList:
+        return jobs.page(asked.limit, asked.before)
 
     @router.get("/jobs/{id}", response_model_exclude_unset=True)
     def show(job_id: JobId) -> Job:

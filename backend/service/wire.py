@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..schema import Relation, SceneRequest, Settings, Slot
+from .folder import ID_PATTERN
 
 State = Literal["queued", "running", "cancelling", "done", "failed", "cancelled", "interrupted"]
 ENDED: tuple[State, ...] = ("done", "failed", "cancelled", "interrupted")
@@ -123,7 +124,22 @@ class Vocabulary(BaseModel):
     words: list[str]
 
 
-class ParseRequest(BaseModel):
+class _Asked(BaseModel):
+    """What comes in: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class PageRequest(_Asked):
+    limit: int = Field(default=50, ge=1, le=500)
+    before: str | None = Field(default=None, pattern=ID_PATTERN)  # only jobs older than this one
+
+
+class VocabularyRequest(_Asked):
+    preset: str = "starter"
+
+
+class ParseRequest(_Asked):
     prompt: str
     preset: str = "starter"
 
@@ -136,7 +152,7 @@ class Parsed(BaseModel):
     warnings: list[str]
 
 
-class ResumeRequest(BaseModel):
+class ResumeRequest(_Asked):
     steps: int | None = Field(default=None, ge=1, le=100_000)  # more steps for each object of a finished job
 
 
