@@ -86,7 +86,7 @@ def draw_fault(layout: bpy.types.UILayout, context: bpy.types.Context, status: A
 def draw_offline(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Why nothing can be downloaded, and the switch; nothing where Blender may use the network."""
     if not bpy.app.online_access:
-        draw_text(layout, context, "This downloads files, and Blender is set to stay offline", "INTERNET_OFFLINE")
+        draw_text(layout, context, "This downloads files, and Blender is set to stay offline.", "INTERNET_OFFLINE")
         layout.prop(context.preferences.system, "use_online_access", text="Allow Online Access")
 
 

@@ -110,7 +110,7 @@ def _draw_start(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         return
     problem = every[0]
     row = layout.row()
-    draw_text(row.column(), context, str(problem), "INFO")
+    draw_text(row.column(), context, f"{problem}.", "INFO")
     if problem.slot:
         row.operator("diorama.select_slot", text="", icon="RESTRICT_SELECT_OFF").name = problem.slot
     elif problem.relation >= 0:

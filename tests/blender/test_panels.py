@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import bpy
 import pytest
 
@@ -60,7 +62,15 @@ def test_a_run_is_drawn_in_every_state(addon, state) -> None:
     assert expected.get(state, f", {state}, 1 min 40 s") in text
     if state == "running":
         assert "1 min 15 s left" in text
-        assert "cube: content" in text
+        assert "\ncube\n" in text and "%" in text
+
+
+def test_a_slot_is_as_sure_as_its_least_sure_answer(addon) -> None:
+    rewards = [
+        SimpleNamespace(name=name, log_odds=odds)
+        for name, odds in (("Is it on top?", 0.0), ("cube: Is it red?", 1000.0), ("cube: Is it whole?", -1000.0))
+    ]
+    assert addon.panels.answers(rewards) == {"Is it on top?": 0.5, "cube": 0.0}
 
 
 @pytest.mark.parametrize("mend", ["", "install", "start", "restart", "log", "settings"])
