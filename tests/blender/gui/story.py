@@ -19,6 +19,7 @@ import bpy
 
 TICK_S, DRAWN_S, LONGEST_S = 0.2, 2.0, 700.0
 MODULE = "bl_ext.user_default.diorama"
+KEPT_PX = (760, 960)  # of the 3D view in a picture: the sidebar, and what stands beside it
 BOXES = (  # prompt, centre and size in metres
     ("a brown table", (0.0, 0.0, 0.5), (1.6, 1.0, 1.0)),
     ("a red mug", (0.35, 0.0, 1.3), (0.6, 0.6, 0.6)),
@@ -57,14 +58,15 @@ class Window:
         """Ask for a picture of the 3D view, and wait until it is taken: only the display has what is on the screen."""
         self.area.tag_redraw()
         yield DRAWN_S
-        yield from ask(self.out, name, self.window, self.area)
+        yield from ask(self.out, name, self.window, self.area, KEPT_PX)
 
 
-def ask(out: Path, name: str, window: Any, area: Any) -> Iterator[Callable[[], bool]]:
-    """Say which part of the screen is wanted, from its upper left corner, in pixels."""
-    left, top = window.x + area.x, window.height - area.y - area.height
+def ask(out: Path, name: str, window: Any, area: Any, most_px: tuple[int, int]) -> Iterator[Callable[[], bool]]:
+    """Say which part of the screen is wanted: at most so much of the area, from its upper right corner."""
+    right, top = window.x + area.x + area.width, window.height - area.y - area.height
+    left, bottom = right - min(area.width, most_px[0]), top + min(area.height, most_px[1])
     wish, part = out / f"wish_{name}.json", out / f"wish_{name}.part"
-    part.write_text(json.dumps([left, top, left + area.width, top + area.height]), encoding="utf-8")
+    part.write_text(json.dumps([left, top, right, bottom]), encoding="utf-8")
     os.replace(part, wish)
     yield lambda: not wish.exists()
 
@@ -131,7 +133,7 @@ def preferences(window: Window, chosen: Any) -> Iterator[float | Callable[[], bo
     yield DRAWN_S
     opened = bpy.context.window_manager.windows[-1]
     area = opened.screen.areas[0]
-    yield from ask(window.out, "preferences", opened, area)
+    yield from ask(window.out, "preferences", opened, area, (area.width, area.height))
 
 
 class Teller:
