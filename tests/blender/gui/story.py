@@ -121,8 +121,7 @@ def generate(window: Window, status: Any) -> Iterator[float | Callable[[], bool]
     yield lambda: status.fault or (not jobs.session().busy() and bool(status.notice))
     if status.fault:
         raise RuntimeError(f"{status.fault} {status.fault_where} {status.fault_remedy}")
-    window.area.spaces.active.shading.type = "MATERIAL"
-    yield 8.0
+    window.area.spaces.active.shading.color_type = "TEXTURE"  # a material preview takes minutes without a GPU
     yield from window.shoot("result")
 
 
