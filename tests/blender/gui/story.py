@@ -126,7 +126,7 @@ def generate(window: Window, status: Any) -> Iterator[float | Callable[[], bool]
 
 
 def preferences(window: Window, chosen: Any) -> Iterator[float | Callable[[], bool]]:
-    """The add-on's settings, in the 3D view's place."""
+    """The add-on's preferences, in the window that Blender opens for them."""
     chosen.location = "INSTALL"
     window.call(bpy.ops.preferences.addon_show, module=MODULE)
     yield DRAWN_S
