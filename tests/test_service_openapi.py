@@ -1,6 +1,5 @@
 """The service's OpenAPI description is true: schemathesis makes requests of it, good and bad, and reads the answers."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +10,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CheckFunction
 from schemathesis.specs.openapi import checks
 
-from tests.service_server import PATIENCE_S, Service
+from tests.service_server import QUICK, Service, scene
 
 NOT_ASKED = ("/v1/shutdown", "/v1/jobs/{id}/events")  # the one ends the service, the other waits for a job's end
 SEVERAL = settings(
@@ -27,9 +26,7 @@ SEVERAL = settings(
 @pytest.fixture(scope="module")
 def service(tmp_path_factory) -> Iterator[Service]:
     running = Service(tmp_path_factory.mktemp("data"))
-    deadline = time.monotonic() + PATIENCE_S
-    while running.ask("GET", "/v1/vocabulary").status_code == 500:  # the worker is still importing
-        assert time.monotonic() < deadline
+    assert running.wait(running.submit(scene(QUICK))["id"])["state"] == "done"  # the worker has imported everything
     yield running
     running.stop()
 
