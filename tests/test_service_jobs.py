@@ -156,7 +156,7 @@ def test_models_are_freed_on_demand_and_never_under_a_job(service, busy) -> None
 def test_a_failed_job_says_why_and_shows_its_logs_end(service, tmp_path) -> None:
     job = service.wait(service.submit(scene(QUICK | {"vlm": str(tmp_path / "nowhere")}))["id"])
     assert job["state"] == "failed"
-    assert str(tmp_path / "nowhere") in job["error"]["where"]
+    assert str(tmp_path / "nowhere") in job["error"]["what"] + job["error"]["where"]
     assert job["error"]["remedy"]
     assert job["error"]["what"] in job["log_tail"]
 
