@@ -19,6 +19,7 @@ WANTED = ".".join(map(str, OLDEST))
 NEEDED = (  # by the names they are imported by; found, not imported, so that looking is quick
     *("torch", "diffusers", "transformers", "tokenizers", "safetensors", "warp", "xatlas", "trimesh", "pydantic"),
     *("numpy", "scipy", "PIL", "fast_simplification", "fastapi", "starlette", "uvicorn", "python_multipart", "peft"),
+    "huggingface_hub",
 )
 COMMAND_NAMES = ("python3.13", "python3.12", "python3.11", "python3.14", "python3", "python")
 USUAL_FOLDERS = (
