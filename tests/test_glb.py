@@ -219,3 +219,14 @@ def test_a_failed_write_names_the_place_and_leaves_the_old_result(tmp_path):
     with pytest.raises(OutputError, match=r"file.*choose another output folder"):
         export_scene([slot("s", colour=plain)], tmp_path / "file" / "scene.glb", 64, BUDGET, {})
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_texture_too_small_for_the_islands_grows_instead_of_losing_the_object(tmp_path):
+    rough = trimesh.creation.icosphere(3, 0.5)
+    rough.vertices *= 1 + 0.3 * np.random.default_rng(0).standard_normal((len(rough.vertices), 1))
+    body = slot("rough")._replace(
+        vertices=torch.from_numpy(np.asarray(rough.vertices)).float(), faces=torch.from_numpy(np.asarray(rough.faces))
+    )
+    [exported] = export_scene([body], tmp_path / "rough.glb", 32, 5000, {})
+    assert exported.textures.albedo.shape[0] > 32
+    assert (tmp_path / "rough.glb").is_file()

@@ -18,7 +18,7 @@ from .clean import Cleaned, clean
 from .files import atomic_write
 from .gltf_file import GltfBuilder
 from .normals import corner_normals
-from .uv import Unwrapped, unwrap
+from .uv import DoesNotFit, Unwrapped, unwrap
 
 CREASE_DEG = 45.0  # faces that meet at a larger angle are shaded as a hard edge
 
@@ -129,7 +129,7 @@ def _add_slot(
     cleaned = clean(metres, slot.faces.detach().cpu().numpy(), max_faces, keep_pieces)
     low, high = cleaned.vertices.min(axis=0), cleaned.vertices.max(axis=0)
     bottom = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
-    unwrapped = unwrap(cleaned.vertices, cleaned.faces, texture_px)
+    unwrapped, texture_px = _unwrap_with_room(cleaned.vertices, cleaned.faces, texture_px)
     textures = bake(
         cleaned.vertices, unwrapped, lambda p: p / place.size, slot.colour, texture_px, slot.vertices.device
     )
@@ -150,6 +150,15 @@ def _add_slot(
         texture_filled=unwrapped.filled,
     )
     return exported, node
+
+
+def _unwrap_with_room(vertices: NDArray, faces: NDArray, texture_px: int) -> tuple[Unwrapped, int]:
+    """The islands, and the texture's edge: doubled until they fit, since a finished object must not be lost for it."""
+    while True:
+        try:
+            return unwrap(vertices, faces, texture_px), texture_px
+        except DoesNotFit:
+            texture_px *= 2
 
 
 def _transform(rotation: NDArray, origin: NDArray) -> dict[str, Any]:

@@ -27,10 +27,15 @@ class Unwrapped(NamedTuple):
     filled: float  # share of the texture the islands cover
 
 
+class DoesNotFit(ValueError):
+    """The texture is too small for its islands."""
+
+
 def unwrap(vertices: NDArray, faces: NDArray, texture_px: int) -> Unwrapped:
     """Islands without overlap, all at one scale, inside a square texture of `texture_px`.
 
-    vertices: (V, 3), in a space where lengths mean the same along each axis. faces: (F, 3).
+    vertices: (V, 3), in a space where lengths mean the same along each axis. faces: (F, 3). Raises DoesNotFit when
+    there are more islands than the texture has room for with a margin round each.
     """
     assert len(faces) > 0 and texture_px >= 32
     area = float(np.linalg.norm(face_cross(vertices, faces), axis=1).sum() / 2)
@@ -70,7 +75,8 @@ def _pack(flat: NDArray, index: NDArray, room_px: int) -> tuple[NDArray, int]:
         scale *= room_px / longest * (0.97 if longest > room_px and attempt >= 2 else 1.0)
         if best is not None and scale <= best_scale:
             scale = best_scale * 1.03
-    assert best is not None, f"{islands} islands do not fit a texture of {room_px} px"
+    if best is None:
+        raise DoesNotFit(f"{islands} islands do not fit a texture of {room_px} px")
     return best, islands
 
 
