@@ -68,12 +68,17 @@ def addon() -> Iterator[ModuleType]:
 
 
 @pytest.fixture(scope="session")
-def service() -> Iterator[None]:
-    """The real backend, running where the add-on looks for it: it is adopted, and its models are loaded only once."""
+def own_backend() -> Iterator[Any]:
+    """A backend where the add-on looks for it, not started yet."""
     from blender_addon.backend_process import Backend
 
     home = Path(bpy.utils.user_resource("DATAFILES", path="diorama", create=True))
     backend = Backend(Path(BACKEND_PYTHON), ROOT, home / "data", home, "cpu")
-    backend.start(240.0)
-    yield
+    yield backend
     backend.stop()
+
+
+@pytest.fixture
+def service(own_backend: Any) -> None:
+    """The real backend, running; its models are loaded once, unless a test before this one ended it."""
+    own_backend.start(240.0)
