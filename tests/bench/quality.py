@@ -99,9 +99,15 @@ def made_and_judged(number: int, out: Path, steps: int | None, fresh: bool, vlm:
         if asked.items() <= row.items():
             return row
     row = asked | {"seconds": round(make(request, folder), 1)}
-    row |= judge(number, read_things(folder / "scene.glb"), vlm)
+    row |= judge(number, in_order(folder), vlm)
     judgement.write_text(json.dumps(row, indent=2) + "\n")
     return row
+
+
+def in_order(folder: Path) -> dict[str, Thing]:
+    """The objects of the scene in `folder` in the order of its request; a GLB's reader has its own."""
+    things = read_things(folder / "scene.glb")
+    return {slot["name"]: things[slot["name"]] for slot in json.loads((folder / "report.json").read_text())["slots"]}
 
 
 def weights_digest() -> str:
