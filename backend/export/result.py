@@ -66,15 +66,16 @@ def write_result(
         glb = folder / "scene.glb"
         extras = provenance | {"generator": "Diorama", "settings": settings.model_dump()}
         exported = export_scene(results, glb, settings.texture_px, settings.max_faces, extras)
-        placed = {s.name: scene.slots[i].mesh(i, surfaces[i]) for i, s in enumerate(request.slots)}
-        context = {slot.name: placed[slot.name] for slot in request.slots if slot.kind == "context"}
-        meshes = {e.name: _written_mesh(e, scene, list(placed).index(e.name)) for e in exported}
+        index = {slot.name: i for i, slot in enumerate(request.slots)}
+        fixed = {slot.name: index[slot.name] for slot in request.slots if slot.kind == "context"}
+        context = {name: scene.slots[i].mesh(i, surfaces[i]) for name, i in fixed.items()}
+        meshes = {e.name: _written_mesh(e, scene, index[e.name]) for e in exported}
         middles = {name: torch.stack(bounds_of(m.vertices)).mean(0) for name, m in meshes.items()}
         below = scene.height_below(torch.stack(list(middles.values()))).tolist()
         ground = {name: height for name, height in zip(middles, below, strict=True) if math.isfinite(height)}
         checks = check_scene(meshes | context, request.relations, fixed=context, ground=ground)
         sheet, turn = folder / "preview.png", folder / "turntable.gif"
-        subject = _subject(scene, [(meshes | context)[name] for name in placed])
+        subject = _subject(scene, [(meshes | context)[name] for name in index])
         _write_sheet(sheet, subject, settings.preview_px)
         _write_turn(turn, subject, settings.preview_px)
     report = folder / "report.json"

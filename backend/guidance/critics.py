@@ -42,11 +42,7 @@ def prior_pull(
     """
     leaf = pictures.detach().requires_grad_()
     latents = prior.encode(leaf)
-    low = linear(*settings.t_min, progress / settings.t_until)
-    high = linear(*settings.t_max, progress / settings.t_until)
-    levels = len(prior.alphas_cumprod)
-    level = low + (high - low) * torch.rand((), generator=generator).item()
-    t = torch.full((len(latents),), int(level * (levels - 1)), device=latents.device)
+    t = torch.full((len(latents),), draw_timestep(prior, settings, progress, generator), device=latents.device)
     noise = torch.randn(latents.shape, generator=generator).to(latents.device)
     alpha_bar = prior.alphas_cumprod[t]
     noisy = add_noise(latents.detach(), noise, alpha_bar)
@@ -56,10 +52,24 @@ def prior_pull(
     target = reconstruct(
         noisy, conditional, unconditional, alpha_bar, settings.guidance_scale, settings.guidance_rescale
     )
+    loss = distance_to(target, leaf, latents, prior, settings)
+    return Pull(loss.detach(), torch.autograd.grad(loss, leaf)[0])
+
+
+def draw_timestep(prior: DiffusionPrior, settings: Settings, progress: float, generator: torch.Generator) -> int:
+    """A timestep of the interval that the settings give for this progress."""
+    low = linear(*settings.t_min, progress / settings.t_until)
+    high = linear(*settings.t_max, progress / settings.t_until)
+    level = low + (high - low) * torch.rand((), generator=generator).item()
+    return int(level * (len(prior.alphas_cumprod) - 1))
+
+
+def distance_to(target: Tensor, pictures: Tensor, latents: Tensor, prior: DiffusionPrior, settings: Settings) -> Tensor:
+    """The reconstruction loss to the target latents, in latents and in pictures, as the settings weigh them."""
     loss = settings.latent_weight * reconstruction_loss(latents, target)
     if settings.pixel_weight:
-        loss = loss + settings.pixel_weight * reconstruction_loss(leaf, prior.decode(target))
-    return Pull(loss.detach(), torch.autograd.grad(loss, leaf)[0])
+        loss = loss + settings.pixel_weight * reconstruction_loss(pictures, prior.decode(target))
+    return loss
 
 
 def reward_pull(vlm: VisionLanguageModel, pictures: Tensor, questions: Sequence[str]) -> Pull:

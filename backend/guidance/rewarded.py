@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from ..render.cameras import Cameras, pose_vectors
-from ..schedules import linear
 from ..schema import Settings
 from .candidates import Weighing, candidate_weights, score_candidates
-from .critics import Pull
+from .critics import Pull, distance_to, draw_timestep
 from .diffusion import DiffusionPrior
-from .distillation import add_noise, guide, reconstruct, reconstruction_loss, score_losses
+from .distillation import add_noise, guide, reconstruct, score_losses
 from .rewards import Reward
 from .variational import VariationalScore
 
@@ -49,10 +48,8 @@ def rewarded_pull(
     """
     leaf = pictures.detach().requires_grad_()
     latents = prior.encode(leaf)
-    views, count, levels = len(latents), exploration.candidates, len(prior.alphas_cumprod)
-    low = linear(*settings.t_min, progress / settings.t_until)
-    high = linear(*settings.t_max, progress / settings.t_until)
-    t = int((low + (high - low) * torch.rand((), generator=generator).item()) * (levels - 1))
+    views, count = len(latents), exploration.candidates
+    t = draw_timestep(prior, settings, progress, generator)
     noise = torch.randn((count, *latents.shape), generator=generator).to(latents.device)
     alpha_bar = prior.alphas_cumprod[t].expand(views)
     noisy = torch.stack([add_noise(latents.detach(), one, alpha_bar) for one in noise])
@@ -74,19 +71,9 @@ def rewarded_pull(
         else:
             scale, rescale = settings.guidance_scale, settings.guidance_rescale
             target = reconstruct(noisy[i], conditional[i], unconditional[i], alpha_bar, scale, rescale)
-            losses.append(_reconstruction(prior, leaf, latents, target, settings))
+            losses.append(distance_to(target, leaf, latents, prior, settings))
     loss = (weights * torch.stack(losses)).sum()
     return Pull(loss.detach(), torch.autograd.grad(loss, leaf)[0]), scores
-
-
-def _reconstruction(
-    prior: DiffusionPrior, pictures: Tensor, latents: Tensor, target: Tensor, settings: Settings
-) -> Tensor:
-    """prior_pull's loss: the distance to the target in latents and in pictures, as the settings weigh them."""
-    loss = settings.latent_weight * reconstruction_loss(latents, target)
-    if settings.pixel_weight:
-        loss = loss + settings.pixel_weight * reconstruction_loss(pictures, prior.decode(target))
-    return loss
 
 
 class _Views:

@@ -142,11 +142,8 @@ class Pupil(nn.Module):
         )
         grounding = self.grounding.loss(output.hidden_states, batch.ids, batch.asked, scenes, rows, chosen)
         wanted = batch.labels != IGNORED
-        logits, label, sure = (
-            network.lm_head(output.last_hidden_state[wanted]),
-            batch.labels[wanted],
-            batch.sure[wanted],
-        )
+        logits = network.lm_head(output.last_hidden_state[wanted])
+        label, sure = batch.labels[wanted], batch.sure[wanted]
         other = torch.where(label == classroom.yes_id, classroom.no_id, classroom.yes_id)
         each = sure * F.cross_entropy(logits, label, reduction="none")
         each = each + (1 - sure) * F.cross_entropy(logits, other, reduction="none")
