@@ -11,7 +11,7 @@ from backend.guidance.text import tokens
 from backend.starter import dataset
 from backend.starter.classroom import IGNORED, Classroom
 from backend.starter.dataset import COLOUR_NAMES, NOUN_NAMES, RELATION_NAMES
-from backend.starter.lessons import facts_of, lessons_of_pair, lessons_of_single
+from backend.starter.lessons import LOOKALIKES, facts_of, lessons_of_pair, lessons_of_single
 from backend.starter.shapes import phrase
 from backend.starter.vocabulary import UNKNOWN, caption_tokenizer, chat_tokenizer
 
@@ -26,11 +26,11 @@ def pairs() -> dict:
     return dataset.build(16, "pairs", seed=7)
 
 
-def lessons(scenes: dict, yes_no: float) -> list:
+def lessons(scenes: dict, yes_no: float, hard: bool = False) -> list:
     facts = facts_of(scenes)
     teach = lessons_of_single if "fault" in scenes else lessons_of_pair
     rng = np.random.default_rng(0)
-    return [(row, lesson) for row in range(16) for lesson in teach(facts, row, yes_no, 60, rng)]
+    return [(row, lesson) for row in range(16) for lesson in teach(facts, row, yes_no, 60, rng, hard)]
 
 
 def test_equal_seeds_give_equal_pictures(singles) -> None:
@@ -53,19 +53,21 @@ def test_boxes_enclose_the_object_and_nothing_more(singles) -> None:
         assert (np.abs(picture[outside] - background).max(initial=0)) <= 2
 
 
+@pytest.mark.parametrize("hard", [False, True])
 @pytest.mark.parametrize("kind", ["singles", "pairs"])
-def test_yes_and_no_are_balanced_in_every_topic(kind, request) -> None:
+def test_yes_and_no_are_balanced_in_every_topic(kind, hard, request) -> None:
     answers: dict[str, Counter] = {}
-    for _, lesson in lessons(request.getfixturevalue(kind), 1.0):
+    for _, lesson in lessons(request.getfixturevalue(kind), 1.0, hard):
         answers.setdefault(lesson.topic, Counter())[lesson.answer] += 1
     for topic in ("relation", "presence") if kind == "pairs" else ("whole or broken",):
         counts = answers[topic]
         assert 0.3 < counts["Yes"] / counts.total() < 0.75, (topic, counts)
 
 
-def test_relation_answers_agree_with_the_geometry(pairs) -> None:
+@pytest.mark.parametrize("hard", [False, True])
+def test_relation_answers_agree_with_the_geometry(pairs, hard) -> None:
     asked = 0
-    for row, lesson in lessons(pairs, 1.0):
+    for row, lesson in lessons(pairs, 1.0, hard):
         if lesson.topic != "relation":
             continue
         for first in (0, 1):
@@ -87,8 +89,9 @@ def test_relation_answers_agree_with_the_geometry(pairs) -> None:
     assert asked > 100
 
 
-def test_content_answers_agree_with_the_object(singles) -> None:
-    for row, lesson in lessons(singles, 1.0):
+@pytest.mark.parametrize("hard", [False, True])
+def test_content_answers_agree_with_the_object(singles, hard) -> None:
+    for row, lesson in lessons(singles, 1.0, hard):
         name = phrase(COLOUR_NAMES[singles["colour"][row, 0]], NOUN_NAMES[singles["noun"][row, 0]])
         if lesson.topic in ("noun", "colour", "noun and colour"):
             assert (f"show {name}?" in lesson.question or f"show {name}," in lesson.question) == (
@@ -110,6 +113,27 @@ def test_every_word_is_known_and_every_lesson_fits(kind, request) -> None:
     assert ((batch.labels == IGNORED) | follows).all()  # each label is the token that comes next
     assert (batch.weights[batch.labels == IGNORED] == 0).all()
     assert not (batch.asked & (batch.ids == tokenizer.pad_token_id)).any()
+
+
+def test_hard_lessons_ask_for_what_looks_alike(singles) -> None:
+    def tempting(hard: bool) -> float:
+        asked = [(row, lesson) for row, lesson in lessons(singles, 1.0, hard) if lesson.topic == "noun alone"]
+        wrong = [(row, lesson) for row, lesson in asked if lesson.answer == "No"]
+        alike = [any(n in a.question for n in LOOKALIKES[NOUN_NAMES[singles["noun"][row, 0]]]) for row, a in wrong]
+        return sum(alike) / len(alike)
+
+    assert tempting(True) > 0.4 > 0.3 > tempting(False)
+
+
+def test_hard_lessons_ask_for_what_all_but_holds(pairs) -> None:
+    """Without them the reward would not know the last step to its goal."""
+
+    def unsure(hard: bool) -> list[float]:
+        found = [lesson for _, lesson in lessons(pairs, 1.0, hard) if lesson.topic == "relation"]
+        return [lesson.sure for lesson in found if lesson.answer == "No"]
+
+    assert min(unsure(False)) > 0.4 and min(unsure(True)) < 0.3
+    assert np.mean(unsure(True)) < np.mean(unsure(False))
 
 
 def test_tokenizers_know_words_and_name_the_rest() -> None:

@@ -128,14 +128,16 @@ def pair(rng: np.random.Generator, generator: torch.Generator) -> dict[str, np.n
 def place(objects: list[Object], rng: np.random.Generator) -> torch.Tensor:
     """Where the first object goes, the second staying put: (3,) metres.
 
-    Six of ten times some relation holds, two of ten it only just fails or overlaps, two of ten it is anywhere.
+    Half the time some relation holds, two of ten times it only just fails or overlaps, two of ten it is somewhere on
+    the way there from anywhere, else it is anywhere.
     """
     first, second = (Bounds(o.mesh.vertices.amin(0), o.mesh.vertices.amax(0)) for o in objects)
     extent = (first.high - first.low + second.high - second.low) / 2
     ground = second.low[2] - first.low[2]
     kind = rng.random()
-    if kind < 0.2:
-        return torch.from_numpy(rng.uniform(-1.6, 1.6, 3)).float() * extent + (second.low + second.high) / 2
+    anywhere = torch.from_numpy(rng.uniform(-1.6, 1.6, 3)).float() * extent + (second.low + second.high) / 2
+    if kind < 0.1:
+        return anywhere
     rule = RELATIONS[RELATION_NAMES[rng.integers(len(RELATION_NAMES))]]
     candidates = torch.from_numpy(rng.uniform(-1.0, 1.0, (4096, 3))).float() * extent * 1.5
     candidates[:2048, 2] = ground  # side by side, both on the ground
@@ -144,9 +146,10 @@ def place(objects: list[Object], rng: np.random.Generator) -> torch.Tensor:
     candidates[3072:, 2] = second.low[2] - first.high[2] + touching
     moved = Bounds(first.low + candidates, first.high + candidates)
     loss = rule.loss(moved, second)
-    fits = rule.check(moved, second) if kind < 0.8 else (loss > 0.05) & (loss < 0.5)
+    fits = (loss > 0.05) & (loss < 0.5) if kind < 0.3 else rule.check(moved, second)
     found = fits.nonzero()[:, 0]
-    return candidates[found[rng.integers(len(found))] if len(found) else loss.argmin()]
+    place = candidates[found[rng.integers(len(found))] if len(found) else loss.argmin()]
+    return anywhere.lerp(place, float(rng.random())) if kind > 0.8 else place
 
 
 def to_bytes(rgb: torch.Tensor) -> np.ndarray:

@@ -18,6 +18,25 @@ DIRECTIONS = [name for name in RELATION_NAMES if name != "next to"]
 UNCLEAR = 0.12  # a relation that does not hold but whose loss is below this is not asked about
 SUREST, HALFWAY = 3.0, 0.15  # log-odds of a relation that holds, and the loss at which Yes and No are equally right
 
+LOOKALIKES = {  # nouns that some side of an object shows alike, by what was confused most on held-out scenes
+    "mug": ("cylinder", "capsule"),
+    "cylinder": ("mug", "capsule", "bottle"),
+    "capsule": ("cylinder", "snowman", "bottle"),
+    "sphere": ("mushroom", "torus"),
+    "mushroom": ("sphere", "lamp", "tree"),
+    "cube": ("table", "house"),
+    "table": ("cube", "chair"),
+    "chair": ("table", "bottle"),
+    "house": ("cube", "pyramid"),
+    "bottle": ("capsule", "snowman", "cylinder"),
+    "snowman": ("bottle", "capsule"),
+    "lamp": ("tree", "mushroom"),
+    "tree": ("lamp", "cone"),
+    "cone": ("pyramid", "tree"),
+    "pyramid": ("cone", "house"),
+    "torus": ("sphere", "cylinder"),
+}
+
 
 class Lesson(NamedTuple):
     """One question with its answer."""
@@ -49,8 +68,13 @@ def facts_of(scenes: dict[str, np.ndarray]) -> Facts:
     return Facts(scenes["noun"], scenes["colour"], None, holds, loss)
 
 
-def lessons_of_single(facts: Facts, row: int, yes_no: float, count: int, rng: np.random.Generator) -> list[Lesson]:
-    """`count` lessons about one object, a share `yes_no` of them with Yes or No for an answer."""
+def lessons_of_single(
+    facts: Facts, row: int, yes_no: float, count: int, rng: np.random.Generator, hard: bool = False
+) -> list[Lesson]:
+    """`count` lessons about one object, a share `yes_no` of them with Yes or No for an answer.
+
+    hard: wrong nouns are often ones that look like the right one; for teaching, not for examining.
+    """
     assert facts.fault is not None
     noun, colour, fault = NOUN_NAMES[facts.noun[row, 0]], COLOUR_NAMES[facts.colour[row, 0]], int(facts.fault[row])
     nameable = not fault or FAULT_NAMES[fault - 1] not in NO_NOUN
@@ -71,11 +95,11 @@ def lessons_of_single(facts: Facts, row: int, yes_no: float, count: int, rng: np
         if kind < 0.3:
             asked.append(Lesson(questions.GEOMETRY, _yes(not fault), "whole or broken"))
         elif kind < 0.5:
-            asked.append(_attribute(noun if nameable else None, colour, rng))
+            asked.append(_attribute(noun if nameable else None, colour, rng, hard))
         elif kind < 0.8 or fault:
-            asked.append(_content(noun, colour, nameable, questions.CONTENT, rng))
+            asked.append(_content(noun, colour, nameable, questions.CONTENT, rng, hard))
         else:
-            lesson = _content(noun, colour, nameable, questions.CONTENT_AND_GEOMETRY, rng)
+            lesson = _content(noun, colour, nameable, questions.CONTENT_AND_GEOMETRY, rng, hard)
             asked.append(lesson._replace(topic="content and whole"))
         if fault and rng.random() < 0.2:
             text = questions.CONTENT_AND_GEOMETRY.format(prompt=phrase(colour, noun))
@@ -83,37 +107,49 @@ def lessons_of_single(facts: Facts, row: int, yes_no: float, count: int, rng: np
     return asked
 
 
-def _attribute(noun: str | None, colour: str, rng: np.random.Generator) -> Lesson:
+def _attribute(noun: str | None, colour: str, rng: np.random.Generator, hard: bool) -> Lesson:
     """One attribute alone: easier to match than two at once, and learnt first."""
     right = rng.random() < 0.5
     if noun is None or rng.random() < 0.5:
         what = colour if right else _other(COLOUR_NAMES, colour, rng)
         return Lesson(vocabulary.STUDY[6].format(what=what), _yes(right), "colour alone")
-    what = f"a {noun if right else _other(NOUN_NAMES, noun, rng)}"
+    what = f"a {noun if right else _wrong_noun(noun, rng, hard)}"
     return Lesson(vocabulary.STUDY[6].format(what=what), _yes(right), "noun alone")
 
 
-def _content(noun: str, colour: str, nameable: bool, question: str, rng: np.random.Generator) -> Lesson:
+def _content(noun: str, colour: str, nameable: bool, question: str, rng: np.random.Generator, hard: bool) -> Lesson:
     wrong = int(rng.integers(4)) if nameable else int(rng.integers(1, 4))  # 0, and one of the others twice: right
     right = rng.random() < 0.5 and nameable
     if right:
         return Lesson(question.format(prompt=phrase(colour, noun)), "Yes", "noun" if rng.random() < 0.5 else "colour")
     other_colour = _other(COLOUR_NAMES, colour, rng) if wrong != 1 else colour
-    other_noun = _other(NOUN_NAMES, noun, rng) if wrong in (1, 3) else noun
+    other_noun = _wrong_noun(noun, rng, hard) if wrong in (1, 3) else noun
     topic = "noun" if wrong == 1 else "colour" if wrong in (0, 2) else "noun and colour"
     return Lesson(question.format(prompt=phrase(other_colour, other_noun)), "No", topic)
 
 
-def lessons_of_pair(facts: Facts, row: int, yes_no: float, count: int, rng: np.random.Generator) -> list[Lesson]:
-    """`count` lessons about two objects, a share `yes_no` of them with Yes or No for an answer."""
+def _wrong_noun(noun: str, rng: np.random.Generator, hard: bool) -> str:
+    alike = LOOKALIKES.get(noun)
+    return alike[rng.integers(len(alike))] if hard and alike and rng.random() < 0.5 else _other(NOUN_NAMES, noun, rng)
+
+
+def lessons_of_pair(
+    facts: Facts, row: int, yes_no: float, count: int, rng: np.random.Generator, hard: bool = False
+) -> list[Lesson]:
+    """`count` lessons about two objects, a share `yes_no` of them with Yes or No for an answer.
+
+    hard: relations that all but hold are asked about too, and the nearer one is to holding the more often.
+    """
     asked: list[Lesson] = []
     while len(asked) < count:
         if rng.random() >= yes_no:
             lesson = _study_pair(facts, row, rng)
         else:
             kind = rng.random()
-            ask = _relation if kind < 0.7 else _presence if kind < 0.9 else _colour_of
-            lesson = ask(facts, row, rng)
+            if kind < 0.7:
+                lesson = _relation(facts, row, rng, hard)
+            else:
+                lesson = _presence(facts, row, rng) if kind < 0.9 else _colour_of(facts, row, rng)
         if lesson is not None:
             asked.append(lesson)
     return asked
@@ -147,18 +183,19 @@ def _study_pair(facts: Facts, row: int, rng: np.random.Generator) -> Lesson | No
     return Lesson(vocabulary.STUDY[4].format(colour=colour), noun, "noun query")
 
 
-def _relation(facts: Facts, row: int, rng: np.random.Generator) -> Lesson | None:
+def _relation(facts: Facts, row: int, rng: np.random.Generator, hard: bool) -> Lesson | None:
     assert facts.holds is not None and facts.loss is not None
     first = int(rng.integers(2))
     holds, loss = facts.holds[row, first], facts.loss[row, first]
     want = rng.random() < 0.5
-    choices = np.nonzero(holds if want else ~holds & (loss >= UNCLEAR))[0]
+    choices = np.nonzero(holds if want else ~holds & (loss >= (0.0 if hard else UNCLEAR)))[0]
     if not len(choices) or (not want and not holds.any() and rng.random() < 0.5):
         return None  # scenes in which nothing holds would make No the better guess
     if not want and holds.any() and rng.random() < 0.4:  # the most tempting wrong one: the other way round
         flipped = facts.holds[row, 1 - first] & ~holds
         choices = np.nonzero(flipped)[0] if flipped.any() else choices
-    which = choices[rng.integers(len(choices))]
+    near = 1.0 / (HALFWAY + loss[choices]) if hard else np.ones(len(choices))
+    which = rng.choice(choices, p=near / near.sum())
     relation, sure = RELATION_NAMES[which], sureness(float(loss[which]))
     subject, object = _things(facts, row, first)
     if facts.noun[row, 0] != facts.noun[row, 1] and rng.random() < 0.25:  # the nouns are enough

@@ -28,6 +28,9 @@ from .vocabulary import caption_tokenizer
 BROKEN_SHARE = 0.08  # of the pictures the denoiser sees; their captions say broken, so a negative prompt can name it
 NO_CAPTION = 0.1  # share of captions left out, for classifier-free guidance (arXiv 2207.12598)
 KL_WEIGHT = 1e-7  # pull of the latents, all together, towards a unit Gaussian; more drowns thin parts in noise
+NOISY = (
+    0.75  # power of the uniform timestep: below 1, more of the noisy ones, where words and camera decide the picture
+)
 EMA = 0.998  # of the denoiser's averaged weights
 
 
@@ -161,7 +164,8 @@ def train_denoiser(
         some = rng.choice(broken, size=int(batch * BROKEN_SHARE))
         rows = torch.from_numpy(np.concatenate([some, rng.choice(whole, size=batch - len(some))]))
         text = torch.where(torch.from_numpy(rng.random(batch) < NO_CAPTION)[:, None], blank, ids[rows]).to(device)
-        t = torch.from_numpy((rng.permutation(batch) + rng.random(batch)) / batch * 1000).long().to(device)
+        spread = (rng.permutation(batch) + rng.random(batch)) / batch
+        t = torch.from_numpy(spread**NOISY * 1000).long().to(device)
         clean = latents[rows].to(device)
         noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(device)
         a = alphas[t][:, None, None, None]

@@ -31,13 +31,15 @@ PREPROCESSING = Preprocessing(PATCH, MERGE, FRAMES, MEAN, STD, PIXELS * PIXELS, 
 
 
 class Schedule(NamedTuple):
-    """How long, how many at once, how fast."""
+    """How large, how long, how many at once, how fast."""
 
     eyes_steps: int = 700  # steps of the vision tower alone
     steps: int = 6000  # steps of the whole model
     batch: int = 32  # scenes a step
     questions: int = 6  # lessons a scene
     lr: float = 1.5e-3  # peak learning rate
+    width: int = 128  # of the hidden states, a multiple of 32
+    layers: int = 4  # of the vision tower, and as many of the language model
 
 
 def draw(
@@ -66,7 +68,7 @@ def train(
     """
     torch.manual_seed(seed)
     classroom = Classroom(schedule.questions, device)
-    pupil = Pupil(classroom.tokenizer).to(device)
+    pupil = Pupil(classroom.tokenizer, schedule.width, schedule.layers).to(device)
     if start_from:
         take_over(pupil.network, load_vlm(start_from, device).network)
     optimizer = torch.optim.AdamW(pupil.parameters(), lr=schedule.lr, betas=(0.9, 0.98), weight_decay=0.01)
@@ -106,9 +108,9 @@ class Losses(NamedTuple):
 class Pupil(nn.Module):
     """The network and its training heads."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, width: int, layers: int) -> None:
         super().__init__()
-        self.network = build_network()
+        self.network = build_network(width, layers, layers)
         self.eyes = Eyes(self.network.config.vision_config.out_hidden_size)
         self.grounding = Grounding(self.network.config.text_config.hidden_size, tokenizer)
 
@@ -130,7 +132,7 @@ class Pupil(nn.Module):
         if not questions:
             return Losses(eyes, eyes.new_zeros(()), eyes.new_zeros(()))
         teach = lessons_of_single if scenes.facts.fault is not None else lessons_of_pair
-        batch = classroom.batch([teach(scenes.facts, int(r), yes_no, questions, rng) for r in rows])
+        batch = classroom.batch([teach(scenes.facts, int(r), yes_no, questions, rng, hard=True) for r in rows])
         embeds = network.get_input_embeddings()(batch.ids)
         embeds = embeds.masked_scatter((batch.ids == network.config.image_token_id)[..., None], features)
         output = network.model.language_model(
@@ -160,6 +162,8 @@ def main() -> None:
     parser.add_argument("--eyes-steps", type=int, default=Schedule().eyes_steps)
     parser.add_argument("--batch", type=int, default=Schedule().batch)
     parser.add_argument("--lr", type=float, default=Schedule().lr)
+    parser.add_argument("--width", type=int, default=Schedule().width)
+    parser.add_argument("--layers", type=int, default=Schedule().layers)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--save-every", type=float, default=120.0, help="seconds between two saves")
@@ -167,7 +171,7 @@ def main() -> None:
         "--start-from", type=Path, metavar="MODEL", help="weights to begin with, instead of random ones"
     )
     a = parser.parse_args()
-    schedule = Schedule(eyes_steps=a.eyes_steps, steps=a.steps, batch=a.batch, lr=a.lr)
+    schedule = Schedule(a.eyes_steps, a.steps, a.batch, lr=a.lr, width=a.width, layers=a.layers)
     singles, pairs = load_scenes(a.data, "singles"), load_scenes(a.data, "pairs")
     train(singles, pairs, a.work, schedule, torch.device(a.device), a.seed, a.save_every, start_from=a.start_from)
 
