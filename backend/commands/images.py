@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RequestError
+from ..guidance.options import STRATEGIES
+from ..image.request import EDIT_METHODS, IMAGE_METHODS, read_image_request
 from ..progress import ProgressBar
 
-IMAGE_METHODS = ("sds", "vsd", "reward-sds", "reward-vsd")
-EDIT_METHODS = ("dds", "bridge", "reward-dds", "reward-bridge")
-STRATEGIES = ("none", "best", "weighted", "min-max")
 OPTIONS = {  # option: the setting it gives
     "prior": "prior",
     "vlm": "vlm",
@@ -60,11 +59,10 @@ def _add_options(parser: argparse.ArgumentParser, devices: tuple[str, ...]) -> N
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    request = read_image_request(_request(arguments))
     from ..device import choose_device  # imports torch, as does the next: seconds, not for --help or a faulty request
-    from ..image.request import read_image_request
     from ..image.run import run_image
 
-    request = read_image_request(_request(arguments))
     bar = ProgressBar(sys.stderr)
     try:
         written = run_image(request, arguments.image, arguments.out, choose_device(arguments.device), bar.show, _warn)

@@ -8,44 +8,16 @@ candidates' losses; no gradient flows through them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..errors import RequestError
 from .distillation import add_noise, clean_latents
+from .options import Weighing as Weighing
+from .options import check_candidates as check_candidates
 from .rewards import Reward
 
-Strategy = Literal["none", "best", "weighted", "min-max"]
-STRATEGIES: tuple[Strategy, ...] = ("none", "best", "weighted", "min-max")
-
 Denoise = Callable[[Tensor, int], Tensor]  # noisy (B, c, h, w) and t -> guided noise (B, c, h, w)
-
-
-class Weighing(NamedTuple):
-    """How scores become weights. The defaults are the paper's recommendation."""
-
-    strategy: Strategy = "min-max"
-    extremes: int = 2  # min-max: so many of the best and as many of the worst count
-    best_weight: float = 0.9  # min-max: weight of the mean loss of the best
-    worst_weight: float = 0.1  # min-max: of the mean loss of the worst, subtracted
-    temperature: float = 1.0  # weighted: the scores' standard deviations that make a factor e
-
-
-def needed(weighing: Weighing) -> int:
-    """The fewest candidates the strategy can choose among."""
-    return {"none": 1, "best": 2, "weighted": 2, "min-max": 2 * weighing.extremes}[weighing.strategy]
-
-
-def check_candidates(count: int, weighing: Weighing, where: str = "settings.candidates") -> None:
-    """Raise RequestError when there are fewer candidates than the strategy needs."""
-    if count < needed(weighing):
-        raise RequestError(
-            f"strategy {weighing.strategy!r} needs {needed(weighing)} candidates or more, got {count}",
-            where=where,
-            remedy=f"Give {needed(weighing)} or more, or take the strategy 'none'",
-        )
 
 
 def candidate_weights(scores: Tensor, weighing: Weighing) -> Tensor:

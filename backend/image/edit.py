@@ -35,7 +35,7 @@ def edit(
     explorer = Denoiser(prior, request.prompt, settings.negative_prompt, settings.explore_scale, settings)
     latents = source.clone().requires_grad_()
     optimizer = torch.optim.AdamW([latents], lr=settings.lr, weight_decay=0.0)  # decay would fade what is to stay
-    reporter = Reporter(settings, on_step)
+    reporter = Reporter(prior, settings, on_step)
     for step in range(settings.steps):
         progress = step / settings.steps
         t = draw_timestep(prior, settings, progress, generator)

@@ -11,9 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import RequestError
-
-SHORTEST_PX = 32
-LONGEST_ASPECT = 4.0
+from .size import check_size
 
 
 def read_picture(path: Path) -> tuple[Tensor, list[str]]:
@@ -41,16 +39,7 @@ def read_picture(path: Path) -> tuple[Tensor, list[str]]:
     except (SyntaxError, ValueError) as error:  # Pillow's own for damaged files
         raise RequestError(f"is damaged: {error}", where=where, remedy="Save the picture anew") from error
     height, width = values.shape[:2]
-    if min(height, width) < SHORTEST_PX:
-        raise RequestError(
-            f"is {width} x {height} px", where=where, remedy=f"Give a picture of {SHORTEST_PX} px or more on each side"
-        )
-    if max(height, width) > LONGEST_ASPECT * min(height, width):
-        raise RequestError(
-            f"is {width} x {height} px: one side is more than {LONGEST_ASPECT:.0f} times the other",
-            where=where,
-            remedy="Crop it",
-        )
+    check_size(width, height, where)
     return torch.from_numpy(values)[None], notes
 
 

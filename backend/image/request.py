@@ -7,14 +7,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import RequestError
-from ..guidance.candidates import Strategy, Weighing, check_candidates
-from ..guidance.distillation import Weighting
+from ..guidance.options import Strategy, Weighing, Weighting, check_candidates
 from ..schedules import Annealing
 from ..schema import first_fault
 
-Method = Literal["sds", "vsd", "reward-sds", "reward-vsd", "dds", "bridge", "reward-dds", "reward-bridge"]
-IMAGE_METHODS: tuple[Method, ...] = ("sds", "vsd", "reward-sds", "reward-vsd")
-EDIT_METHODS: tuple[Method, ...] = ("dds", "bridge", "reward-dds", "reward-bridge")
+ImageMethod = Literal["sds", "vsd", "reward-sds", "reward-vsd"]
+EditMethod = Literal["dds", "bridge", "reward-dds", "reward-bridge"]
+Method = Literal[ImageMethod, EditMethod]
+IMAGE_METHODS: tuple[ImageMethod, ...] = ("sds", "vsd", "reward-sds", "reward-vsd")
+EDIT_METHODS: tuple[EditMethod, ...] = ("dds", "bridge", "reward-dds", "reward-bridge")
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -100,10 +101,15 @@ def read_image_request(data: Any) -> ImageRequest:
         request = ImageRequest.model_validate(data)
     except ValidationError as error:
         raise first_fault(error) from None
+    check_image_request(request)
+    return request
+
+
+def check_image_request(request: ImageRequest) -> None:
+    """Raise RequestError for what the types alone cannot see."""
     if request.edits and not request.source:
         raise RequestError("is empty", where="source", remedy="Say what the picture to edit shows now")
     settings_for(request)
-    return request
 
 
 def settings_for(request: ImageRequest) -> ImageSettings:

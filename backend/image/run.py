@@ -19,7 +19,7 @@ from ..export.report import build_report, write_report
 from ..guidance.diffusion import DiffusionPrior, load_prior
 from ..guidance.models import cut_warning
 from ..guidance.multiview import MultiViewUNet
-from ..guidance.rewards import load_reward
+from ..guidance.rewards import RewardModel, load_reward
 from ..models_table import require_model
 from .edit import edit
 from .picture import fit_picture, read_picture
@@ -28,6 +28,13 @@ from .steps import OnStep
 from .text_to_image import text_to_image
 
 PICTURE, REPORT = "image.png", "report.json"
+
+
+class ImageModels(NamedTuple):
+    """Loaded once, shared by all runs that name the same models."""
+
+    prior: DiffusionPrior
+    reward: RewardModel | None  # None where the method does not score
 
 
 class Written(NamedTuple):
@@ -44,26 +51,19 @@ def run_image(
     device: torch.device,
     on_step: OnStep,
     on_warning: Callable[[str], None],
+    models: ImageModels | None = None,
 ) -> Written:
     """Make or edit the picture and write image.png and report.json into `folder`.
 
-    picture: the one to edit; None for text to image. Raises UserError for whatever the user can mend.
+    picture: the one to edit; None for text to image. `models` saves loading them again; they must be the ones the
+    request names. Raises UserError for whatever the user can mend.
     """
     assert request.edits == (picture is not None)
     started = time.monotonic()
     settings = settings_for(request)
     given, warnings = read_picture(picture) if picture else (None, [])
     check_writable(folder)
-    for library in (diffusers, transformers):
-        library.utils.logging.disable_progress_bar()  # the run has its own
-    prior = load_prior(require_model(settings.prior, "prior"), device)
-    if isinstance(prior.unet, MultiViewUNet):
-        raise ModelError(
-            "this prior denoises four views of an object, not single pictures",
-            where="settings.prior",
-            remedy="Choose starter, sd-2.1-base, or another Stable Diffusion 1.5 or 2.1-base model",
-        )
-    reward = load_reward(settings.reward, settings.vlm, settings.reward_folder, device) if request.rewarded else None
+    prior, reward = models or load_image_models(request, settings, device)
     warnings += prompt_warnings(request, settings, prior)
     if reward and (cut := reward.words_cut(request.prompt)):
         warnings.append(f"the reward does not see the end of the prompt: {cut!r}")
@@ -83,6 +83,21 @@ def run_image(
     timings_s = {"loading": loaded - started, "optimisation": time.monotonic() - loaded}
     score = None if scorer is None else scorer(result[:, None], request.prompt).item()
     return Written(_write(folder, request, settings, picture, result, score, timings_s, warnings), score)
+
+
+def load_image_models(request: ImageRequest, settings: ImageSettings, device: torch.device) -> ImageModels:
+    """The networks of the request. Raises ModelError when one is missing, damaged, or does not do single pictures."""
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()  # the run has its own
+    prior = load_prior(require_model(settings.prior, "prior"), device)
+    if isinstance(prior.unet, MultiViewUNet):
+        raise ModelError(
+            "this prior denoises four views of an object, not single pictures",
+            where="settings.prior",
+            remedy="Choose starter, sd-2.1-base, or another Stable Diffusion 1.5 or 2.1-base model",
+        )
+    reward = load_reward(settings.reward, settings.vlm, settings.reward_folder, device) if request.rewarded else None
+    return ImageModels(prior, reward)
 
 
 def prompt_warnings(request: ImageRequest, settings: ImageSettings, prior: DiffusionPrior) -> list[str]:

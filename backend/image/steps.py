@@ -27,7 +27,7 @@ class Step(NamedTuple):
     losses: dict[str, float]  # "prior": half the squared pull on the latents; "score": of the last candidates, mean
     rewards: dict[str, float]  # the VLM's log-odds for the last candidates, "best" and "mean"; empty for other rewards
     seconds_left: float
-    latents: Tensor  # (1, c, h, w); the prior decodes them where a preview is wanted
+    picture: Callable[[], Tensor]  # gives the picture so far, (1, H, W, 3) sRGB in [0, 1]; costs a pass of the decoder
 
 
 OnStep = Callable[[Step], None]
@@ -129,8 +129,8 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 class Reporter:
     """Tells the caller of each step, with the time left."""
 
-    def __init__(self, settings: ImageSettings, on_step: OnStep) -> None:
-        self.steps, self.on_step, self.started = settings.steps, on_step, time.monotonic()
+    def __init__(self, prior: DiffusionPrior, settings: ImageSettings, on_step: OnStep) -> None:
+        self.prior, self.steps, self.on_step, self.started = prior, settings.steps, on_step, time.monotonic()
         self.log_odds = settings.reward == "vlm"
         self.scores: dict[str, float] = {}
 
@@ -144,4 +144,5 @@ class Reporter:
         if self.scores:
             told["score"] = self.scores["mean"]
         rewards = self.scores if self.log_odds else {}
-        self.on_step(Step(step + 1, self.steps, told, rewards, left, latents.detach()))
+        now = latents.detach()
+        self.on_step(Step(step + 1, self.steps, told, rewards, left, lambda: self.prior.decode(now)))

@@ -33,7 +33,7 @@ def text_to_image(
     start = torch.randn(1, prior.unet.config.in_channels, size, size, generator=generator)
     latents = start.to(prior.unet.device).requires_grad_()
     optimizer = torch.optim.AdamW([latents], lr=settings.lr)
-    reporter = Reporter(settings, on_step)
+    reporter = Reporter(prior, settings, on_step)
     for step in range(settings.steps):
         t = draw_timestep(prior, settings, step / settings.steps, generator)
         noises = draw_noises(latents, t, step, prior, settings, generator, reward, explorer, request.prompt)
