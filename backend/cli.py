@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .commands import images, models
+from .commands import evaluate, images, models
 from .errors import Interrupted, OutputError, RequestError, UserError
 from .presets import PRESETS
 from .progress import ProgressBar
@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(command=_serve)
     images.add_commands(commands, DEVICES)
     models.add_commands(commands)
+    evaluate.add_commands(commands, DEVICES)
     doctor = commands.add_parser("doctor", help="say what is installed, what is missing, and what to do about it")
     doctor.set_defaults(command=_doctor)
     return parser

@@ -1,18 +1,19 @@
-"""The benchmark's judge on objects whose noun and colour are known."""
+"""The judgements on objects whose noun and colour are known."""
 
 import numpy as np
 import pytest
 import torch
 import trimesh
 
+from backend.evaluate.colour import dominant_colour, nearest_colours
+from backend.evaluate.sections import BASIC, noun_by_shape
+from backend.evaluate.sight import look_at
+from backend.evaluate.things import coloured_mesh, read_things
 from backend.export.glb import export_scene
 from backend.guidance.vlm import load_vlm
 from backend.starter.shapes import COLOURS, NOUNS, assemble, parts_of
-from tests.judge import coloured_mesh, dominant_colour, nearest_colours, noun_by_shape, noun_by_sight, read_things
 from tests.small_models import write_small_models
 from tests.solids import Answer, slot
-
-BASIC = ("cube", "sphere", "cylinder", "cone", "torus", "pyramid", "capsule")
 
 
 def shape(noun: str, seed: int, stretch: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -129,6 +130,7 @@ def test_vertex_colours_are_the_textures(exported) -> None:
 
 def test_sight_gives_a_known_noun_and_the_same_one_again(exported, tmp_path) -> None:
     vlm = load_vlm(write_small_models(tmp_path)[1], torch.device("cpu"))
-    one, two = (noun_by_sight(vlm, exported["box"], "orange", pairs=1) for _ in range(2))
+    one, two = (look_at(vlm, exported["box"], "orange", pairs=1) for _ in range(2))
     assert one == two
-    assert one.name in NOUNS
+    assert list(one.nouns) == list(NOUNS)
+    assert one.noun.score == max(one.nouns.values()) == one.nouns[one.noun.name]
