@@ -37,6 +37,14 @@ def scene(settings: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {"slots": [CUBE], "seed": 1, "settings": settings} | changes
 
 
+def form(request: dict[str, Any], **files: bytes) -> dict[str, Any]:
+    """The parts of a form."""
+    return {
+        "request": (None, json.dumps(request), "application/json"),
+        **{name: (name, data) for name, data in files.items()},
+    }
+
+
 class Told(NamedTuple):
     """An event of a stream."""
 
@@ -75,8 +83,11 @@ class Service:
         assert status is None or answer.status_code == status, answer.text
         return answer
 
-    def submit(self, request: dict[str, Any]) -> dict[str, Any]:
-        return self.ask("POST", "/v1/jobs", 201, json=request).json()
+    def submit(self, request: dict[str, Any], **files: bytes) -> dict[str, Any]:
+        """The accepted job. files: what comes with the request, by the name of its part."""
+        if not files:
+            return self.ask("POST", "/v1/jobs", 201, json=request).json()
+        return self.ask("POST", "/v1/jobs", 201, files=form(request, **files)).json()
 
     def job(self, job_id: str) -> dict[str, Any]:
         return self.ask("GET", f"/v1/jobs/{job_id}", 200).json()

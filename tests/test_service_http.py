@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from backend.service.app import FILES
+from backend.service.files import FILES
 from backend.service.guard import MOST_JSON_BYTES, is_our_name
 from tests.service_server import CUBE, QUICK, Service, scene
 

@@ -12,12 +12,12 @@ import torch
 import backend
 from backend.errors import OutputError, RequestError
 from backend.presets import PRESETS, settings_for
-from backend.schema import read_request
 from backend.service.folder import CHECKPOINT, FINAL, DataFolder, checkpoint_of, log_tail
 from backend.service.jobs import Jobs
 from backend.service.memory import explain_memory, is_memory_error, suggest
 from backend.service.preview import write_preview
 from backend.service.refine import with_more_steps
+from backend.service.requests import read_scene
 from backend.service.store import Store
 
 CUBE = {"name": "cube", "prompt": "a red cube"}
@@ -31,7 +31,7 @@ def jobs(tmp_path) -> Jobs:
 
 
 def accept(jobs: Jobs, count: int = 1) -> list[str]:
-    return [jobs.accept(read_request({"slots": [CUBE]}), None).id for _ in range(count)]
+    return [jobs.accept(read_scene({"slots": [CUBE]}), None).id for _ in range(count)]
 
 
 def test_jobs_are_taken_in_the_order_they_came_and_a_resumed_one_waits_behind_all(jobs) -> None:
@@ -194,7 +194,7 @@ def test_too_little_memory_is_told_from_other_faults(error) -> None:
 def test_too_little_memory_names_what_was_needed_and_what_would_fit() -> None:
     settings = settings_for("starter", {"views": 8, "final_resolution": 64})
     asked = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has ...")
-    error = explain_memory(asked, settings, CPU)
+    error = explain_memory(asked, lambda share: suggest(settings, share), CPU)
     assert "2.5 GiB" in error.what
     assert "views to 3 (now 8)" in error.remedy
     assert "'starter'" in error.remedy

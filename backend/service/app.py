@@ -17,10 +17,12 @@ from . import catalogue, events
 from .dispatcher import Dispatcher
 from .errors import NotFound, Unauthorised
 from .faults import add_handlers
-from .folder import ID_PATTERN, LOG, PREVIEW, new_id
+from .files import FILES, File
+from .folder import ID_PATTERN, new_id
 from .guard import Guard
 from .jobs import Jobs
-from .uploads import check_job, read_upload
+from .kinds import KINDS
+from .uploads import read_upload
 from .wire import (
     ErrorBody,
     Freed,
@@ -39,41 +41,36 @@ from .wire import (
 
 API = 1
 ANSWER_S = 25.0  # for questions to the worker; a client waits for about 30
-FILES = {  # what may be fetched of a job: name on the wire -> name in its folder, media type, what it waits for
-    "preview.jpg": (PREVIEW, "image/jpeg", "the first step"),
-    "result.glb": ("scene.glb", "model/gltf-binary", "the job's end"),
-    "report.json": ("report.json", "application/json", "the job's end"),
-    "log": (LOG, "text/plain", "the job's start"),
-    "preview.png": ("preview.png", "image/png", "the job's end"),
-    "turntable.gif": ("turntable.gif", "image/gif", "the job's end"),
-}
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "Refused; the body says what is wrong, where, and what to do"},
     "5XX": {"model": ErrorBody, "description": "The service's fault, or the machine's"},
 }
-_SCENE = {"$ref": "#/components/schemas/SceneRequest"}
+_ANY_JOB = {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("SceneJob", "ImageJob", "EditJob")]}
+_UPLOADS = {
+    "meshes": ("model/gltf-binary", "GLB, glTF's axes; a node for each slot of kind start or context, named so"),
+    "picture": ("image/png", "PNG; the picture that a job of kind edit changes"),
+}
 _NEW_JOB = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": _SCENE},
+            "application/json": {"schema": _ANY_JOB},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
                     "required": ["request"],
                     "additionalProperties": False,
                     "properties": {
-                        "request": _SCENE,
-                        "meshes": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "GLB, glTF's axes; a node for each slot of kind start or context, named so",
+                        "request": _ANY_JOB,
+                        **{
+                            name: {"type": "string", "format": "binary", "description": about}
+                            for name, (_, about) in _UPLOADS.items()
                         },
                     },
                 },
                 "encoding": {
                     "request": {"contentType": "application/json"},
-                    "meshes": {"contentType": "model/gltf-binary"},
+                    **{name: {"contentType": media_type} for name, (media_type, _) in _UPLOADS.items()},
                 },
             },
         },
@@ -167,11 +164,11 @@ def _add_jobs(router: APIRouter, parts: Parts) -> None:
 
     @router.post("/jobs", status_code=201, openapi_extra=_NEW_JOB, response_model_exclude_unset=True)
     async def accept(request: Request) -> Job:
-        inbox = jobs.data.inbox / f"{new_id()}.glb"
+        inbox = jobs.data.inbox / new_id()
         try:
-            scene, meshes = await read_upload(request, inbox)
-            await run_in_threadpool(check_job, scene, meshes, dispatcher)
-            return await run_in_threadpool(jobs.accept, scene, meshes)
+            asked, upload = await read_upload(request, inbox)
+            await run_in_threadpool(KINDS[asked.kind].check, asked, upload, dispatcher.ask)
+            return await run_in_threadpool(jobs.accept, asked, upload)
         finally:
             inbox.unlink(missing_ok=True)
 
@@ -209,21 +206,25 @@ def _add_jobs(router: APIRouter, parts: Parts) -> None:
 
 
 def _add_files(router: APIRouter, parts: Parts) -> None:
-    def route(name: str, file: str, media_type: str, awaits: str) -> None:
+    def route(name: str, about: File) -> None:
         def fetch(job_id: JobId) -> Response:
-            path = parts.jobs.data.job(parts.jobs.find(job_id).id) / file
+            job = parts.jobs.get(job_id)
+            path = parts.jobs.data.job(job.id) / about.file
+            if job.kind not in about.kinds:
+                remedy = f"Its result is {KINDS[job.kind].result}"
+                raise NotFound(f"a job of kind {job.kind!r} has no {name}", where=name, remedy=remedy)
             if not path.is_file():
-                raise NotFound(f"there is no {name} yet", where=name, remedy=f"It is written at {awaits}")
-            return FileResponse(path, media_type=media_type, headers={"Cache-Control": "no-store"})
+                raise NotFound(f"there is no {name} yet", where=name, remedy=f"It is written at {about.awaits}")
+            return FileResponse(path, media_type=about.media_type, headers={"Cache-Control": "no-store"})
 
-        body = {"schema": {} if media_type == "application/json" else {"type": "string"}}
+        body = {"schema": {} if about.media_type == "application/json" else {"type": "string"}}
         router.add_api_route(
             f"/jobs/{{id}}/{name}",
             fetch,
             name=f"fetch_{name}",
             response_class=FileResponse,
-            responses={200: {"content": {media_type: body}, "description": name}},
+            responses={200: {"content": {about.media_type: body}, "description": name}},
         )
 
     for name, about in FILES.items():
-        route(name, *about)
+        route(name, about)

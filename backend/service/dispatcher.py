@@ -12,8 +12,9 @@ from typing import Any
 
 from ..errors import OutputError, UserError
 from .errors import Unavailable
-from .folder import LOG, MESHES, DataFolder, checkpoint_of, log_tail
+from .folder import LOG, DataFolder, checkpoint_of, log_tail
 from .jobs import Jobs
+from .kinds import KINDS, kind_of
 from .process import WorkerProcess
 from .store import Row
 
@@ -123,7 +124,8 @@ class Dispatcher:
         """Have the worker do the job, and end it as the worker says, or as its death says."""
         self._jobs.loading(row)
         folder = self._data.job(row.id)
-        checkpoint, meshes = checkpoint_of(folder), folder / MESHES
+        checkpoint, part = checkpoint_of(folder), KINDS[kind_of(row.request)].part
+        upload = folder / part.file if part else None
         try:
             process = self._worker()
             while not process.messages.empty():  # of a job that was given up
@@ -135,7 +137,7 @@ class Dispatcher:
                     "folder": str(folder),
                     "request": row.request,
                     "checkpoint": str(checkpoint) if checkpoint else None,
-                    "meshes": str(meshes) if meshes.is_file() else None,
+                    "upload": str(upload) if upload and upload.is_file() else None,
                 }
             )
         except OSError as error:

@@ -16,8 +16,7 @@ from ..errors import UserError
 from ..export.files import atomic_write, check_writable, output_error
 
 CHECKPOINT, FINAL = "checkpoint.safetensors", "final.safetensors"  # of an unfinished run; of the last finished one
-MESHES, LOG = "meshes.glb", "log.txt"
-PREVIEW = "preview.jpg"
+LOG, PREVIEW = "log.txt", "preview.jpg"
 ID_PATTERN = r"^[0-9]{8}-[0-9]{6}-[0-9a-f]{6}$"
 TOKEN_BYTES = 32
 

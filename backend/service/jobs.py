@@ -12,11 +12,11 @@ from typing import Any
 
 from ..errors import OutputError, RequestError, UserError
 from ..export.files import output_error
-from ..presets import settings_for
-from ..schema import SceneRequest, read_request
 from .errors import NotFound, WrongState, as_body
-from .folder import FINAL, LOG, MESHES, PREVIEW, DataFolder, checkpoint_of, log_tail, new_id
-from .refine import with_more_steps
+from .files import FILES
+from .folder import FINAL, LOG, PREVIEW, DataFolder, checkpoint_of, log_tail, new_id
+from .kinds import KINDS, PARTS, kind_of, read_any
+from .requests import AnyJob, SceneJob
 from .store import Row, Store
 from .wire import ENDED, Fault, Fulfilment, Job, JobList, Progress
 
@@ -38,19 +38,21 @@ class Jobs:
         """
         for row in self.store.in_state(*BUSY):
             self.end(row.id, "interrupted" if row.state == "running" else "cancelled")
+        sent = {part.file for part in PARTS}
         for path in (self.data.path / "jobs").iterdir():
-            if path.is_dir() and {file.name for file in path.iterdir()} <= {MESHES} and not self.store.get(path.name):
+            if path.is_dir() and {file.name for file in path.iterdir()} <= sent and not self.store.get(path.name):
                 shutil.rmtree(path, ignore_errors=True)
         shutil.rmtree(self.data.inbox, ignore_errors=True)
 
-    def accept(self, request: SceneRequest, meshes: Path | None) -> Job:
-        """The new job, queued. `meshes` is moved into its folder. Raises OutputError; then there is no job."""
+    def accept(self, request: AnyJob, upload: Path | None) -> Job:
+        """The new job, queued. `upload` is moved into its folder. Raises OutputError; then there is no job."""
         job_id = new_id()
         folder = self.data.job(job_id)
         try:
             folder.mkdir(parents=True)
-            if meshes:
-                shutil.move(meshes, folder / MESHES)
+            part = KINDS[request.kind].part
+            if upload and part:
+                shutil.move(upload, folder / part.file)
             # Unset fields stay unset: a slot whose centre nobody gave is still to be laid out.
             self.store.add(job_id, request.model_dump(mode="json", exclude_unset=True), _now())
         except (OSError, OutputError) as error:
@@ -137,8 +139,8 @@ class Jobs:
 
     def loading(self, row: Row) -> None:
         """Tell that the job was handed to a worker, which has not said anything yet. Raises RequestError."""
-        settings = settings_for(row.request.get("preset", "starter"), row.request.get("settings", {}))
-        steps = settings.steps * max(1, len(row.request.get("slots", ())))
+        request = read_any(row.request)
+        steps = KINDS[request.kind].steps(request)
         self.progressed(row.id, Progress(steps=steps, phase="loading").model_dump())
 
     def progressed(self, job_id: str, progress: dict[str, Any]) -> None:
@@ -177,21 +179,22 @@ class Jobs:
 
     def describe(self, row: Row) -> Job:
         """What the wire says of a job."""
-        folder = self.data.job(row.id)
+        folder, request = self.data.job(row.id), _readable(row.request)
         return Job(
             id=row.id,
+            kind=request.kind,
             state=row.state,  # type: ignore[arg-type] # pydantic looks
             created=row.created,
             started=row.started,
             finished=row.finished,
-            request=_readable(row.request),
+            request=request,
             position=self.store.position(row) if row.state == "queued" else None,
             progress=Progress.model_validate(row.progress) if row.progress else None,
             error=Fault.model_validate(row.error) if row.error else None,
             warnings=row.warnings,
             log_tail=log_tail(folder / LOG) if row.state == "failed" else "",
             relations=None if row.relations is None else [Fulfilment.model_validate(r) for r in row.relations],
-            has_result=(folder / "scene.glb").is_file(),
+            has_result=(folder / FILES[KINDS[request.kind].result].file).is_file(),
             has_preview=(folder / PREVIEW).is_file(),
             has_checkpoint=checkpoint_of(folder) is not None,
             seconds=row.seconds,
@@ -202,10 +205,14 @@ class Jobs:
         if steps is None:
             remedy = 'Send {"steps": N} to refine it with N more steps for each object'
             raise WrongState("the job is done", where="steps", remedy=remedy)
+        refined = KINDS[kind_of(row.request)].refined
+        if refined is None:
+            remedy = "Start a new job, which begins anew, with more settings.steps"
+            raise WrongState("a picture keeps no state to go on from", where="id", remedy=remedy)
         if not (self.data.job(row.id) / FINAL).is_file():
             remedy = "Start a new job with the same request and more steps"
             raise WrongState("the job's last state was not kept", where="id", remedy=remedy)
-        return with_more_steps(row.request, steps)
+        return refined(row.request, steps)
 
     def _moved(self, job_id: str, **values: Any) -> Job:
         """The job after a change of its state, which is told."""
@@ -225,12 +232,12 @@ class Jobs:
         self.changes += 1
 
 
-def _readable(request: dict[str, Any]) -> SceneRequest:
+def _readable(request: dict[str, Any]) -> AnyJob:
     """The request; of one that another version accepted and this one cannot read, the prompt."""
     try:
-        return read_request(request)
+        return read_any(request)
     except RequestError:
-        return SceneRequest(prompt=str(request.get("prompt", ""))[:4000])
+        return SceneJob(prompt=str(request.get("prompt", ""))[:4000])
 
 
 def _now() -> str:

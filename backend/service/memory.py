@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import torch
 
@@ -26,12 +27,15 @@ def is_memory_error(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or bool(refused)
 
 
-def explain_memory(error: BaseException, settings: Settings, device: torch.device) -> OutOfMemory:
-    """What to tell the user. To be called while the error still holds the tensors of the step that failed."""
+def explain_memory(error: BaseException, advise: Callable[[float], str], device: torch.device) -> OutOfMemory:
+    """What to tell the user. To be called while the error still holds the tensors of the step that failed.
+
+    advise: what would fit, as a sentence without a final period, where a share of the needed memory is there.
+    """
     asked = _asked(str(error))
     if device.type != "cuda":
         what = "the machine has too little memory" + (f": {_gib(asked)} more were needed at once" if asked else "")
-        return OutOfMemory(what, where="settings", remedy=suggest(settings, 0.5))
+        return OutOfMemory(what, where="settings", remedy=advise(0.5))
     free, total = torch.cuda.mem_get_info(device)
     held = torch.cuda.memory_allocated(device)
     needed, room = held + asked, free + torch.cuda.memory_reserved(device)
@@ -39,7 +43,7 @@ def explain_memory(error: BaseException, settings: Settings, device: torch.devic
         f"the GPU has too little memory: at least {_gib(needed)} were needed, {_gib(room)} of {_gib(total)} were there"
     )
     others = ". Other programs use part of it" if total - room > GIB else ""
-    return OutOfMemory(what, where="settings", remedy=suggest(settings, room / max(needed, 1)) + others)
+    return OutOfMemory(what, where="settings", remedy=advise(room / max(needed, 1)) + others)
 
 
 def suggest(settings: Settings, share: float) -> str:

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..schema import Relation, SceneRequest, Settings, Slot
+from ..schema import Relation, Settings, Slot
 from .folder import ID_PATTERN
+from .requests import AnyJob, KindName
 
 State = Literal["queued", "running", "cancelling", "done", "failed", "cancelled", "interrupted"]
 ENDED: tuple[State, ...] = ("done", "failed", "cancelled", "interrupted")
@@ -53,11 +54,12 @@ class Job(BaseModel):
     """One request and what became of it."""
 
     id: str
+    kind: KindName
     state: State
     created: str  # ISO 8601, UTC
     started: str | None  # when it was last begun
     finished: str | None
-    request: SceneRequest  # as it was sent
+    request: AnyJob  # as it was sent; one without a kind is a scene's
     position: int | None  # place in the queue, 1 is next; null unless queued
     progress: Progress | None
     error: Fault | None

@@ -88,9 +88,10 @@ def _work(inbox: Inbox, line: Line, device: Any) -> None:
         if message["do"] == "ask":  # unload
             line.tell("answer", number=message["number"], value=models.free() if models else False)
             continue
-        from .running import LoadedModels, run_job  # imports what only a run needs
+        from .loaded import Loaded  # imports torch, and the next what only a run needs
+        from .running import run_job
 
-        models = models or LoadedModels(device)
+        models = models or Loaded(device)
         run_job(message, models, inbox.stops, line.tell)
 
 
