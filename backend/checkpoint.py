@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .errors import RequestError
 from .export.files import atomic_write
+from .guidance.variational import VariationalScore
 from .scene.slots import Scene
 
 
@@ -23,20 +24,29 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
     pull_norms: Mapping[int, Tensor],
+    variational: Mapping[int, VariationalScore],
     step: int,
     request: str,
 ) -> None:
     """Write everything the next step depends on. `request` is the effective request as JSON. Raises OutputError.
 
-    pull_norms: by slot, what the rewards are measured against (Objective.pull_norms).
+    pull_norms: by slot, what the rewards are measured against (Objective.pull_norms). variational: by slot, for VSD.
     """
     tensors = {f"scene.{key}": value.detach().cpu().contiguous() for key, value in scene.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value).cpu() for key, value in state.items()}
+    tensors |= _moments(optimizer, "optimizer")
+    for index, score in variational.items():
+        tensors |= {f"lora.{index}.{key}": value.cpu().contiguous() for key, value in score.tensors().items()}
+        tensors |= _moments(score.optimizer, f"lora_optimizer.{index}")
     tensors |= {f"pull_norm.{index}": norm.detach().cpu() for index, norm in pull_norms.items()}
     tensors["generator"] = generator.get_state()
     with atomic_write(path) as file:
         file.write(save(tensors, metadata={"step": str(step), "request": request}))
+
+
+def _moments(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
+    """What an optimiser remembers of each parameter, by name."""
+    state = optimizer.state_dict()["state"]
+    return {f"{prefix}.{i}.{key}": torch.as_tensor(v).cpu() for i, one in state.items() for key, v in one.items()}
 
 
 class Checkpoint:
@@ -60,12 +70,15 @@ class Checkpoint:
 
     def restore_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Put the optimiser's moments back; to be called after restore_scene, with an optimiser of its parameters."""
-        state: dict[int, dict[str, Tensor]] = {}
         with self._usable():
-            for key, value in self._part("optimizer.").items():
-                index, name = key.split(".")
-                state.setdefault(int(index), {})[name] = value
-            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+            self._restore_moments(optimizer, "optimizer.")
+
+    def restore_variational(self, scores: Mapping[int, VariationalScore]) -> None:
+        """Put what VSD's scores have learnt, and their optimisers' moments, back."""
+        with self._usable():
+            for index, score in scores.items():
+                score.restore(self._part(f"lora.{index}."))
+                self._restore_moments(score.optimizer, f"lora_optimizer.{index}.")
 
     def pull_norms(self, device: torch.device) -> dict[int, Tensor]:
         """What was saved under this name."""
@@ -85,6 +98,13 @@ class Checkpoint:
             raise RequestError(
                 f"no usable checkpoint ({error})", where=str(self.path), remedy="Start the run anew, without --resume"
             ) from error
+
+    def _restore_moments(self, optimizer: torch.optim.Optimizer, prefix: str) -> None:
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in self._part(prefix).items():
+            index, name = key.split(".")
+            state.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
     def _part(self, prefix: str) -> dict[str, Tensor]:
         return {key.removeprefix(prefix): value for key, value in self._tensors.items() if key.startswith(prefix)}

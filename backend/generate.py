@@ -73,6 +73,7 @@ def generate(
     if resume:
         resume.restore_optimizer(optimizer)
         resume.restore_generator(generator)
+        resume.restore_variational(loop.objective.distiller.own)
         loop.objective.pull_norms = resume.pull_norms(device)
     first, started = resume.step if resume else 0, time.monotonic()
     steps = settings.steps * len(scene.free)
@@ -92,6 +93,7 @@ def generate(
             optimizer=optimizer,
             generator=generator,
             pull_norms=loop.objective.pull_norms,
+            variational=loop.objective.distiller.own,
             step=step + 1,
             request=told,
         )
@@ -158,6 +160,7 @@ def loss_weights(s: Settings, progress: float) -> dict[str, float]:
     """What each of the objective's terms counts: the loss is the sum of weight times term."""
     return {
         "prior": 0.0,  # told, not summed: its gradient is in `object`
+        "lora": 0.0,  # VSD's, which has its own optimiser
         "object": 1.0,  # the networks' pulls are balanced when they are made
         "scene": 1.0,
         "laplacian": s.laplacian_weight,

@@ -8,12 +8,12 @@ from torch import Tensor
 from .arrange.physics import GROUND_M, standing_on, support_loss, total_penetration_loss
 from .arrange.relations import RELATIONS, Bounds, bounds_of
 from .guidance import questions
-from .guidance.candidates import Weighing, check_candidates, explores
-from .guidance.critics import Pull, balanced, prior_pull, reward_pull, view_prompts
+from .guidance.critics import balanced, reward_pull, view_prompts
+from .guidance.distiller import Distiller
 from .guidance.models import Models
-from .guidance.rewarded import Exploration, rewarded_pull
-from .guidance.rewards import vlm_reward
-from .render.cameras import Cameras
+from .guidance.rewards import Reward, vlm_reward
+from .guidance.view_denoiser import Condition
+from .render.cameras import Cameras, pose_vectors
 from .render.lighting import sample_lighting
 from .render.shade import render
 from .render.views import object_views, scene_views
@@ -47,16 +47,14 @@ class Objective:
         self.rewards: dict[str, float] = {}  # log-odds of Yes, by question; the last time each was asked
         self.pull_norms: dict[int, Tensor] = {}  # of the prior's last pull on each object: the rewards' measure
         self._texts: dict[tuple[str, ...], Tensor] = {}
-        if settings.strategy != "none":
-            check_candidates(settings.candidates, Weighing(settings.strategy))
+        self.distiller = Distiller(models.prior, settings, scene.free, self._candidates_reward(), generator)
 
     def of_object(self, index: int, surface: Surface, progress: float) -> tuple[Terms, Tensor]:
         """The terms of one object, and its pictures (B, H, W, 3)."""
         mesh, shape = self.scene.slot_mesh(index, surface), self.scene.model(index).shape
-        pictures, pull, prior = self._look_at_object(index, mesh, progress)
+        pictures, pull, told = self._look_at_object(index, mesh, progress)
         field = shape.field()
-        terms = {
-            "prior": prior,  # its gradient is in the pull
+        terms = told | {
             "object": (pictures * pull).sum(),
             "laplacian": regularize.laplacian_loss(field, shape.cell),
             "eikonal": regularize.eikonal_loss(field, shape.cell),
@@ -90,49 +88,37 @@ class Objective:
                 terms["scene"] = self._look_at_scene(mesh, stacked)
         return terms
 
-    def _look_at_object(self, index: int, mesh: Mesh, progress: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures of one object, the pull of prior and VLM on them, and the prior's loss."""
+    def _look_at_object(self, index: int, mesh: Mesh, progress: float) -> tuple[Tensor, Tensor, Terms]:
+        """Pictures of one object, the pull of prior and VLM on them, and the losses whose gradient is in that pull."""
         s, device = self.settings, mesh.vertices.device
         prompt = self.request.slots[index].prompt
         cameras = object_views(s.views, self.generator, device)
         lighting = sample_lighting(cameras, torch.zeros(3, device=device), self.generator)
         px = self.models.prior.image_px
         pictures = render(mesh, self.scene.colour, cameras, lighting, px, px).rgb
-        negative = self.request.negative_prompt or s.negative_prompt
-        text = self._text(view_prompts(prompt, cameras, self.models.prior)), self._text([negative] * s.views)
-        prior = self._prior_pull(index, pictures, text, cameras, progress)
-        self.pull_norms[index], pull = prior.gradient.norm(), prior.gradient
+        distilled, learnt = self.distiller.pull(index, pictures, prompt, self._condition(prompt, cameras), progress)
+        loss, pull = distilled.pull
+        terms = {"prior": loss} | ({} if learnt is None else {"lora": torch.as_tensor(learnt)})
+        self.pull_norms[index] = pull.norm()
         weight = s.object_reward_weight * after(s.reward_from, progress)
         if weight:
             asked = questions.about_object(prompt, self.models.vlm.wording)
             told = [f"{self.names[index]}: {question}" for question in questions.about_object(prompt)]
             reward = self._ask(pictures[: s.vlm_views], asked, told, self.pull_norms[index], weight)
             pull = torch.cat([pull[: s.vlm_views] + reward, pull[s.vlm_views :]])
-        return pictures, pull, prior.value
+        return pictures, pull, terms
 
-    def _prior_pull(
-        self, index: int, pictures: Tensor, text: tuple[Tensor, Tensor], cameras: Cameras, progress: float
-    ) -> Pull:
-        """Score distillation; with a strategy, and when it is time to explore, that of RewardSDS."""
-        s, prior = self.settings, self.models.prior
-        step = int(progress * s.steps + 1e-6)  # of this object
-        if s.strategy == "none" or not explores(step, s.steps, s.explore_every, s.explore_until):
-            return prior_pull(prior, pictures, text, cameras, s, progress, self.generator)
-        exploration = Exploration(Weighing(s.strategy), s.candidates, s.explore_steps, s.explore_scale)
-        score = vlm_reward(self.models.vlm)
-        pull, _ = rewarded_pull(
-            prior,
-            pictures,
-            text,
-            cameras,
-            s,
-            progress,
-            self.generator,
-            exploration,
-            lambda images, prompt: score(images[:, : s.vlm_views], prompt),
-            self.request.slots[index].prompt,
-        )
-        return pull
+    def _condition(self, prompt: str, cameras: Cameras) -> Condition:
+        """What the prior is told of views of an object."""
+        negative = self.request.negative_prompt or self.settings.negative_prompt
+        prompts = view_prompts(prompt, cameras, self.models.prior)
+        poses = pose_vectors(cameras, torch.zeros(3, device=cameras.position.device))
+        return Condition(self._text(prompts), self._text([negative] * len(prompts)), poses)
+
+    def _candidates_reward(self) -> Reward:
+        """The VLM's judgement of as many views as it is shown otherwise."""
+        score, views = vlm_reward(self.models.vlm), self.settings.vlm_views
+        return lambda images, prompt: score(images[:, :views], prompt)
 
     def _look_at_scene(self, mesh: Mesh, bounds: Bounds) -> Tensor:
         """The VLM's pull on pictures of the whole scene, as a loss whose gradient is that pull."""

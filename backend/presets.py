@@ -95,8 +95,14 @@ PRESETS |= {
 }
 
 
+VSD_SCALE = 7.5  # guidance of VSD in its paper (arXiv 2305.16213), far below SDS's
+
+
 def settings_for(preset: str, overrides: dict[str, Any]) -> Settings:
-    """The preset's settings with the overrides. Raises RequestError for an unknown preset, key or value."""
+    """The preset's settings with the overrides; with VSD and no word of the guidance, no more of it than VSD takes.
+
+    Raises RequestError for an unknown preset, key or value.
+    """
     if preset not in PRESETS:
         raise RequestError(
             f"there is no preset {preset!r}", where="preset", remedy=f"Presets are: {', '.join(sorted(PRESETS))}"
@@ -105,6 +111,8 @@ def settings_for(preset: str, overrides: dict[str, Any]) -> Settings:
     for key in overrides:
         if key not in base:
             raise RequestError("unknown setting", where=f"settings.{key}", remedy=f"Settings are: {', '.join(base)}")
+    if overrides.get("distillation") == "vsd":
+        base["guidance_scale"] = min(base["guidance_scale"], VSD_SCALE)
     try:
         return Settings.model_validate({**base, **overrides})
     except ValidationError as error:

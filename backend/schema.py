@@ -124,6 +124,11 @@ class Settings(_Strict):
     explore_scale: Annotated[float, Field(ge=0, le=1000)] = 1.5  # guidance while doing so
     explore_every: Annotated[int, Field(ge=1)] = 1  # steps of an object from one exploration to the next
     explore_until: Share = 0.7  # progress after which there is one candidate again
+    distillation: Literal["sds", "vsd"] = "sds"  # what the prior's noise is compared with: the noise added, or a LoRA's
+    lora_rank: Annotated[int, Field(ge=1, le=1024)] = 4  # of VSD's LoRA, one for each object
+    lora_lr: Annotated[float, Field(gt=0)] = 3e-4  # AdamW, of the LoRA
+    lora_steps: Annotated[int, Field(ge=1, le=100)] = 1  # of the LoRA, for each step of its object
+    lora_drop: Share = 0.1  # of the LoRA's lessons without prompt and camera
     network_dtype: Literal["float32", "float16", "bfloat16"] = (
         "float32"  # of the frozen networks; the CPU takes float32
     )

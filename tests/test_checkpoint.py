@@ -43,7 +43,7 @@ def saved(tmp_path) -> tuple[Path, Scene, torch.optim.Optimizer, torch.Generator
     optimizer = make_adam(scene)
     advance(scene, optimizer, generator)
     path = tmp_path / "folder" / "checkpoint.safetensors"
-    save_checkpoint(path, scene, optimizer, generator, PULL_NORMS, 5, REQUEST)
+    save_checkpoint(path, scene, optimizer, generator, PULL_NORMS, {}, 5, REQUEST)
     return path, scene, optimizer, generator
 
 
@@ -81,7 +81,7 @@ def test_a_checkpoint_replaces_the_last_one_while_that_is_in_use(saved) -> None:
     first = Checkpoint(path)
     before = scene.slots[0].shape.sdf.detach().clone()
     advance(scene, optimizer, generator)
-    save_checkpoint(path, scene, optimizer, generator, PULL_NORMS, 6, REQUEST)
+    save_checkpoint(path, scene, optimizer, generator, PULL_NORMS, {}, 6, REQUEST)
     other = make_scene()
     first.restore_scene(other)
     assert torch.equal(other.slots[0].shape.sdf, before)
@@ -135,4 +135,4 @@ def test_a_place_that_cannot_be_written_is_named(saved, tmp_path) -> None:
     _, scene, optimizer, generator = saved
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="could not be written"):
-        save_checkpoint(tmp_path / "file" / "c.safetensors", scene, optimizer, generator, {}, 1, REQUEST)
+        save_checkpoint(tmp_path / "file" / "c.safetensors", scene, optimizer, generator, {}, {}, 1, REQUEST)

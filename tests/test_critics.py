@@ -3,10 +3,12 @@
 import pytest
 import torch
 
-from backend.guidance.critics import balanced, prior_pull, reward_pull, view_prompts
+from backend.guidance.critics import balanced, reward_pull, view_prompts
 from backend.guidance.diffusion import DiffusionPrior, load_prior
 from backend.guidance.distillation import add_noise, clean_latents, guide
 from backend.guidance.questions import about_object
+from backend.guidance.score_pull import score_pull
+from backend.guidance.view_denoiser import Condition, ViewDenoiser
 from backend.guidance.vlm import VisionLanguageModel, load_vlm
 from backend.presets import settings_for
 from backend.render.cameras import Cameras, pose_vectors
@@ -39,7 +41,8 @@ def pictures(dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
 
 def pull_of_prior(prior: DiffusionPrior, images: torch.Tensor, cameras: Cameras, settings: Settings = SETTINGS):
     text = prior.encode_text(["a red cube"] * 2), prior.encode_text(["a broken thing"] * 2)
-    return prior_pull(prior, images, text, cameras, settings, PROGRESS, torch.Generator().manual_seed(7))
+    denoiser = ViewDenoiser(prior, Condition(*text, pose_vectors(cameras, torch.zeros(3))))
+    return score_pull(denoiser, images, settings, PROGRESS, torch.Generator().manual_seed(7)).pull
 
 
 def reconstruction(prior: DiffusionPrior, images: torch.Tensor, cameras: Cameras) -> torch.Tensor:

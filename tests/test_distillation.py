@@ -86,7 +86,7 @@ def test_reconstruction_moves_a_sample_to_the_gaussians_mode() -> None:
         noisy = add_noise(latents.detach(), noise, alpha_bar)
         predicted = gaussian_noise_prediction(noisy, alpha_bar)
         optimizer.zero_grad()
-        target = reconstruct(noisy, predicted, predicted, alpha_bar, 1.0, 0.0)
+        target = reconstruct(noisy, predicted, predicted, alpha_bar, 0.0)
         reconstruction_loss(latents, target).backward()
         optimizer.step()
     assert (latents.mean() - MEAN).abs().item() < 0.1
@@ -97,7 +97,7 @@ def test_reconstruction_gradient_is_the_distance_to_the_guided_clean_latents(dra
     conditional, unconditional = torch.randn(2, *drawn["latents"].shape, generator=generator)
     latents = drawn["latents"].clone().requires_grad_()
     noisy = add_noise(drawn["latents"], drawn["noise"], drawn["alpha_bar"])
-    seen = reconstruct(noisy, conditional, unconditional, drawn["alpha_bar"], 7.5, 0.0)
+    seen = reconstruct(noisy, guide(conditional, unconditional, 7.5), conditional, drawn["alpha_bar"], 0.0)
     reconstruction_loss(latents, seen).backward()
     target = clean_latents(noisy, guide(conditional, unconditional, 7.5), drawn["alpha_bar"])
     torch.testing.assert_close(latents.grad, (drawn["latents"] - target) / 4, atol=1e-5, rtol=1e-5)
@@ -107,7 +107,7 @@ def test_full_rescale_gives_the_unguided_standard_deviation(drawn) -> None:
     generator = torch.Generator().manual_seed(5)
     conditional, unconditional = torch.randn(2, *drawn["latents"].shape, generator=generator)
     noisy = add_noise(drawn["latents"], drawn["noise"], drawn["alpha_bar"])
-    target = reconstruct(noisy, conditional, unconditional, drawn["alpha_bar"], 50.0, 1.0)
+    target = reconstruct(noisy, guide(conditional, unconditional, 50.0), conditional, drawn["alpha_bar"], 1.0)
     plain = clean_latents(noisy, conditional, drawn["alpha_bar"])
     assert target.std().item() == pytest.approx(plain.std().item(), rel=1e-4)
 
@@ -119,7 +119,7 @@ def test_guidance_scale_one_is_the_conditional_prediction(drawn) -> None:
 
 def test_the_reconstruction_is_a_fixed_target(drawn) -> None:
     target, latents = (drawn[name].clone().requires_grad_() for name in ("noise", "latents"))
-    assert not reconstruct(target, latents, latents, drawn["alpha_bar"], 7.5, 0.5).requires_grad
+    assert not reconstruct(target, latents, latents, drawn["alpha_bar"], 0.5).requires_grad
     reconstruction_loss(latents, target).backward()
     assert target.grad is None
 

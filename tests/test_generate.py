@@ -118,24 +118,32 @@ class Stop(Exception):
     """What an on_step raises that wants no more."""
 
 
-@pytest.mark.parametrize("stop_at", [2, REFINE, 4])  # before the grids are refined, just then, and after
-def test_a_resumed_run_ends_where_an_undisturbed_one_does(models, whole_run, tmp_path, stop_at) -> None:
+def stopped(models: Models, folder: Path, stop_at: int, **changes) -> Checkpoint:
+    """The checkpoint of a run that was stopped after so many steps."""
+
     def on_step(step: Step) -> None:
         if step.step == stop_at:
             raise Stop
 
     with pytest.raises(Stop):
-        go(models, tmp_path, on_step=on_step, checkpoint_every_s=1e-9)
-    checkpoint = Checkpoint(tmp_path / "checkpoint.safetensors")
+        go(models, folder, on_step=on_step, checkpoint_every_s=1e-9, **changes)
+    return Checkpoint(folder / "checkpoint.safetensors")
+
+
+def require_equal(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> None:
+    assert expected.keys() == found.keys()
+    for name in expected:
+        assert torch.equal(expected[name], found[name]), name
+
+
+@pytest.mark.parametrize("stop_at", [2, REFINE, 4])  # before the grids are refined, just then, and after
+def test_a_resumed_run_ends_where_an_undisturbed_one_does(models, whole_run, tmp_path, stop_at) -> None:
+    checkpoint = stopped(models, tmp_path, stop_at)
     assert checkpoint.step == stop_at
     told: list[Step] = []
     resumed = go(models, tmp_path, on_step=told.append, resume=checkpoint)
     assert [step.step for step in told] == list(range(stop_at + 1, TOTAL + 1))
-    expected = whole_run[0].scene.state_dict()
-    found = resumed.scene.state_dict()
-    assert expected.keys() == found.keys()
-    for name in expected:
-        assert torch.equal(expected[name], found[name]), name
+    require_equal(whole_run[0].scene.state_dict(), resumed.scene.state_dict())
 
 
 def test_locked_placement_is_kept_exactly_and_free_placement_moves_to_its_relation(models, tmp_path) -> None:
@@ -257,3 +265,58 @@ def test_reward_sds_explores_candidates_in_3d_until_its_share_has_passed(
 def test_too_few_candidates_are_an_error_before_the_run(models, tmp_path) -> None:
     with pytest.raises(RequestError, match="needs 4 candidates"):
         go(models, tmp_path, ALONE, strategy="min-max", candidates=3)
+
+
+VSD = {"distillation": "vsd", "lora_lr": 3e-3, "object_reward_weight": 0.0, "relation_reward_weight": 0.0}
+REWARD_VSD = VSD | {"strategy": "min-max", "candidates": 4, "explore_steps": 2, "explore_until": 1.0}
+
+
+@pytest.mark.parametrize("stop_at", [1, REFINE, 4])  # the second object's LoRA untaught yet, at the refinement, after
+def test_a_resumed_vsd_run_ends_where_an_undisturbed_one_does(models, tmp_path, stop_at) -> None:
+    whole = go(models, tmp_path, **VSD).scene.state_dict()
+    checkpoint = stopped(models, tmp_path, stop_at, **VSD)
+    require_equal(whole, go(models, tmp_path, resume=checkpoint, **VSD).scene.state_dict())
+
+
+def test_what_each_objects_lora_has_learnt_is_in_the_checkpoint_and_kept_when_grids_are_refined(
+    models, tmp_path
+) -> None:
+    parts = []
+    for stop_at in (REFINE, REFINE + 1):
+        checkpoint = stopped(models, tmp_path, stop_at, **VSD)
+        loop, _ = make_loop(models, PAIR, **VSD)
+        own = loop.objective.distiller.own
+        untaught = {index: {k: v.clone() for k, v in score.tensors().items()} for index, score in own.items()}
+        checkpoint.restore_variational(own)
+        parts.append({index: {k: v.clone() for k, v in score.tensors().items()} for index, score in own.items()})
+        assert own.keys() == {0, 1}
+        for index, score in own.items():
+            learnt = score.tensors()
+            assert any(not torch.equal(learnt[name], untaught[index][name]) for name in learnt)
+            assert all(state["exp_avg"].abs().max() > 0 for state in score.optimizer.state.values())
+    before, after = parts
+    turn = whose_turn(REFINE, 2)
+    require_equal(before[1 - turn], after[1 - turn])  # the other's LoRA did not see the step
+    assert any(not torch.equal(before[turn][name], after[turn][name]) for name in before[turn])
+
+
+@pytest.mark.parametrize("changes", [VSD, REWARD_VSD])
+def test_vsd_is_another_way_and_the_same_seed_goes_it_twice(models, tmp_path, changes) -> None:
+    told: list[Step] = []
+    one, two = (go(models, tmp_path, ALONE, told.append, steps=3, **changes).scene.state_dict() for _ in range(2))
+    require_equal(one, two)
+    plain = go(models, tmp_path, ALONE, steps=3, **{**changes, "distillation": "sds"}).scene.state_dict()
+    assert not torch.equal(one["slots.0.shape.sdf"], plain["slots.0.shape.sdf"])
+    assert all(step.losses["lora"] > 0 for step in told)
+
+
+def test_a_vsd_run_leaves_the_prior_as_it_was(models, tmp_path) -> None:
+    before = {name: value.clone() for name, value in models.prior.unet.state_dict().items()}
+    go(models, tmp_path, ALONE, steps=2, **VSD)
+    require_equal(before, models.prior.unet.state_dict())
+
+
+def test_a_checkpoint_of_an_sds_run_is_refused_by_vsd(models, tmp_path) -> None:
+    checkpoint = stopped(models, tmp_path, 2)
+    with pytest.raises(RequestError, match="no usable checkpoint"):
+        go(models, tmp_path, resume=checkpoint, **VSD)

@@ -71,3 +71,10 @@ def test_a_model_is_the_bundled_one_or_a_folder(tmp_path) -> None:
     assert model_folder("starter", "vlm").parts[-3:] == ("starter", "weights", "vlm")
     assert model_folder(str(tmp_path), "vlm") == tmp_path
     assert "~" not in str(model_folder("~/models", "prior"))
+
+
+def test_vsd_takes_less_guidance_than_sds_unless_told_how_much() -> None:
+    assert settings_for("paper", {}).guidance_scale == 50.0
+    assert settings_for("paper", {"distillation": "vsd"}).guidance_scale == 7.5
+    assert settings_for("paper", {"distillation": "vsd", "guidance_scale": 20.0}).guidance_scale == 20.0
+    assert settings_for("starter", {"distillation": "vsd"}).guidance_scale == settings_for("starter", {}).guidance_scale

@@ -1,14 +1,30 @@
 """VSD's LoRA: the prior stays as it is, the LoRA learns what the samples are, and VSD with it keeps their spread."""
 
+import copy
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
 from backend.guidance.diffusion import DiffusionPrior, load_prior
+from backend.guidance.multiview import multi_view_unet
 from backend.guidance.variational import VariationalScore
+from backend.render.cameras import orbit, pose_vectors
 from tests.small_models import write_small_models
 
 CPU = torch.device("cpu")
+UNET = dict(
+    sample_size=16,
+    in_channels=8,
+    out_channels=8,
+    down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+    up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    block_out_channels=(16, 32),
+    layers_per_block=1,
+    cross_attention_dim=64,
+    attention_head_dim=4,
+    norm_num_groups=8,
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,19 +36,14 @@ def prior(tmp_path_factory) -> DiffusionPrior:
 def without_cameras(prior) -> DiffusionPrior:
     """A denoiser of epsilon that takes no poses, as Stable Diffusion 1.5's."""
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        sample_size=16,
-        in_channels=8,
-        out_channels=8,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        cross_attention_dim=64,
-        attention_head_dim=4,
-        norm_num_groups=8,
-    )
-    return DiffusionPrior(prior.tokenizer, prior.text_encoder, prior.vae, unet, DDIMScheduler())
+    return DiffusionPrior(prior.tokenizer, prior.text_encoder, prior.vae, UNet2DConditionModel(**UNET), DDIMScheduler())
+
+
+@pytest.fixture(scope="module")
+def multi_view(prior) -> DiffusionPrior:
+    """One that denoises four views together, as MVDream's."""
+    torch.manual_seed(0)
+    return DiffusionPrior(prior.tokenizer, prior.text_encoder, prior.vae, multi_view_unet(**UNET), DDIMScheduler())
 
 
 def score_of(prior: DiffusionPrior, **settings) -> VariationalScore:
@@ -96,6 +107,38 @@ def test_dropped_samples_are_learnt_without_prompt(prior) -> None:
     other = score_of(prior, drop=1.0).loss(x["latents"], x["text"] + 1, empty, x["poses"])
     kept = score_of(prior, drop=0.0).loss(x["latents"], x["text"] + 1, empty, x["poses"])
     assert dropped.item() == other.item() != kept.item()
+
+
+def test_weights_in_half_precision_still_learn_in_single(without_cameras) -> None:
+    prior = copy.deepcopy(without_cameras)
+    prior.unet.bfloat16()
+    x, score = inputs(prior), score_of(prior, lr=1e-5)
+    before = {name: value.clone() for name, value in score.tensors().items()}
+    score.learn(x["latents"], x["text"].bfloat16(), prior.encode_text([""]).bfloat16(), x["poses"])
+    found = score.predict_noise(x["latents"], x["t"], x["text"].bfloat16(), x["poses"])
+    assert found.isfinite().all()
+    moved = [name for name, value in score.tensors().items() if not torch.equal(value, before[name])]
+    assert any("lora_B" in name for name in moved) and any("class_embedding" in name for name in moved)
+
+
+@pytest.mark.parametrize(("name", "draws"), [("multi_view", 1), ("prior", 4)])
+def test_the_views_of_a_multi_view_prior_share_their_timestep_and_lose_their_prompt_together(
+    request, name, draws
+) -> None:
+    prior = request.getfixturevalue(name)
+    score, empty, x = score_of(prior, drop=0.5), prior.encode_text([""]), inputs(prior, 4)
+    seen = []
+    score.model.unet.register_forward_pre_hook(
+        lambda unet, args, told: seen.append((args[1], told["encoder_hidden_states"])), with_kwargs=True
+    )
+    ones = torch.ones(4)
+    cameras = orbit(torch.arange(4) * 90.0, 20 * ones, ones, 40 * ones, torch.zeros(3))
+    for _ in range(12):
+        score.learn(x["latents"], x["text"], empty, pose_vectors(cameras, torch.zeros(3)))
+    lost = [sum(torch.equal(one, empty[0]) for one in text) for _, text in seen]
+    assert max(len(t.unique()) for t, _ in seen) == draws
+    assert {0, 4} >= set(lost) and len(set(lost)) == 2 if draws == 1 else {1, 2, 3} & set(lost)
+    assert len({t[0].item() for t, _ in seen}) > 3
 
 
 def test_the_loss_gives_the_samples_no_gradient(prior) -> None:

@@ -11,11 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..render.cameras import Cameras, pose_vectors, view_name
-from ..schedules import linear
-from ..schema import Settings
+from ..render.cameras import Cameras, view_name
 from .diffusion import DiffusionPrior
-from .distillation import add_noise, reconstruct, reconstruction_loss
 from .vlm import VisionLanguageModel
 
 
@@ -24,52 +21,6 @@ class Pull(NamedTuple):
 
     value: Tensor  # loss: scalar; reward: (Q,) log-odds
     gradient: Tensor  # (B, H, W, 3), of what is to be made smaller
-
-
-def prior_pull(
-    prior: DiffusionPrior,
-    pictures: Tensor,
-    text: tuple[Tensor, Tensor],
-    cameras: Cameras,
-    settings: Settings,
-    progress: float,
-    generator: torch.Generator,
-) -> Pull:
-    """Score distillation of views of one object.
-
-    pictures: (B, H, W, 3) sRGB in [0, 1]. text: embeddings (B, L, C) of the prompt and of the negative prompt.
-    All views share one timestep, drawn from an interval that sinks with progress.
-    """
-    leaf = pictures.detach().requires_grad_()
-    latents = prior.encode(leaf)
-    t = torch.full((len(latents),), draw_timestep(prior, settings, progress, generator), device=latents.device)
-    noise = torch.randn(latents.shape, generator=generator).to(latents.device)
-    alpha_bar = prior.alphas_cumprod[t]
-    noisy = add_noise(latents.detach(), noise, alpha_bar)
-    poses = pose_vectors(cameras, torch.zeros(3, device=latents.device)).repeat(2, 1)
-    predicted = prior.predict_noise(noisy.repeat(2, 1, 1, 1), t.repeat(2), torch.cat(text), poses)
-    conditional, unconditional = predicted.chunk(2)
-    target = reconstruct(
-        noisy, conditional, unconditional, alpha_bar, settings.guidance_scale, settings.guidance_rescale
-    )
-    loss = distance_to(target, leaf, latents, prior, settings)
-    return Pull(loss.detach(), torch.autograd.grad(loss, leaf)[0])
-
-
-def draw_timestep(prior: DiffusionPrior, settings: Settings, progress: float, generator: torch.Generator) -> int:
-    """A timestep of the interval that the settings give for this progress."""
-    low = linear(*settings.t_min, progress / settings.t_until)
-    high = linear(*settings.t_max, progress / settings.t_until)
-    level = low + (high - low) * torch.rand((), generator=generator).item()
-    return int(level * (len(prior.alphas_cumprod) - 1))
-
-
-def distance_to(target: Tensor, pictures: Tensor, latents: Tensor, prior: DiffusionPrior, settings: Settings) -> Tensor:
-    """The reconstruction loss to the target latents, in latents and in pictures, as the settings weigh them."""
-    loss = settings.latent_weight * reconstruction_loss(latents, target)
-    if settings.pixel_weight:
-        loss = loss + settings.pixel_weight * reconstruction_loss(pictures, prior.decode(target))
-    return loss
 
 
 def reward_pull(vlm: VisionLanguageModel, pictures: Tensor, questions: Sequence[str]) -> Pull:

@@ -49,6 +49,11 @@ class DiffusionPrior:
         """Whether the denoiser takes camera poses (class embedding from 16 numbers, as MVDream feeds them)."""
         return self.unet.config.class_embed_type == "projection"
 
+    @property
+    def pose_dtype(self) -> torch.dtype:
+        """What poses are embedded in: a LoRA's own embedding of them (guidance/variational.py) is float32 always."""
+        return next(self.unet.class_embedding.parameters()).dtype
+
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
         """Text embeddings: (N, L, C). Of a prompt longer than the tokenizer takes the end is lost: see words_cut."""
@@ -82,7 +87,7 @@ class DiffusionPrior:
             noisy.to(self.unet.dtype),
             t,
             encoder_hidden_states=text,
-            class_labels=poses.to(self.unet.dtype) if self.knows_cameras and poses is not None else None,
+            class_labels=poses.to(self.pose_dtype) if self.knows_cameras and poses is not None else None,
         ).sample.to(noisy.dtype)
         if self.scheduler.config.prediction_type == "v_prediction":  # arXiv 2202.00512, appendix D
             alpha_bar = self.alphas_cumprod[t][:, None, None, None]

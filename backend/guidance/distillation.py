@@ -110,19 +110,17 @@ def native_target(clean: Tensor, noise: Tensor, alpha_bar: Tensor, prediction_ty
 
 
 @torch.no_grad()
-def reconstruct(
-    noisy: Tensor, conditional: Tensor, unconditional: Tensor, alpha_bar: Tensor, scale: float, rescale: float
-) -> Tensor:
-    """The clean latents (B, c, h, w) that guidance sees behind the noisy ones.
+def reconstruct(noisy: Tensor, guided: Tensor, conditional: Tensor, alpha_bar: Tensor, rescale: float) -> Tensor:
+    """The clean latents (B, c, h, w) that guided noise sees behind the noisy ones.
 
     MVDream, arXiv 2308.16512, section 3.3 and appendix: SDS written in x0, whose weight does not blow up at high noise.
     `rescale` is the share of pulling the reconstruction's standard deviation back to that of the unguided one, over all
     views together, which keeps colours from burning out (arXiv 2305.08891, section 3.4).
     """
-    guided = clean_latents(noisy, guide(conditional, unconditional, scale), alpha_bar)
+    clean = clean_latents(noisy, guided, alpha_bar)
     plain = clean_latents(noisy, conditional, alpha_bar)
-    factor = plain.std() / guided.std().clamp_min(1e-8)
-    return rescale * guided * factor + (1 - rescale) * guided
+    factor = plain.std() / clean.std().clamp_min(1e-8)
+    return rescale * clean * factor + (1 - rescale) * clean
 
 
 def reconstruction_loss(values: Tensor, target: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .diffusion import DiffusionPrior
 from .distillation import add_noise, native_target
+from .multiview import MultiViewUNet
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]  # the layers that get a LoRA, as in the paper's code
 POSE_NUMBERS = 16  # of a camera-to-world matrix
@@ -48,6 +49,8 @@ class VariationalScore:
                 _learn_cameras(unet)
         self.drop, self.generator = drop, generator
         self.parameters = [p for p in unet.parameters() if p.requires_grad]
+        for parameter in self.parameters:
+            parameter.data = parameter.data.float()  # AdamW's small steps would be lost in half precision
         self.optimizer = torch.optim.AdamW(self.parameters, lr=lr)
 
     def predict_noise(self, noisy: Tensor, t: Tensor, text: Tensor, poses: Tensor | None) -> Tensor:
@@ -57,13 +60,16 @@ class VariationalScore:
     def loss(self, latents: Tensor, text: Tensor, empty: Tensor, poses: Tensor | None) -> Tensor:
         """The diffusion loss of the latents (B, c, h, w), a scalar with gradient in the LoRA alone: equation 10.
 
-        Every sample has its own t over all timesteps. text: (B, L, C). empty: (1, L, C), the embedding of "".
+        Every sample has its own t over all timesteps, and its own chance to lose prompt and camera; the views of a
+        multi-view prior, which are denoised together, share both. text: (B, L, C). empty: (1, L, C), the embedding
+        of "".
         """
         count, device, model = len(latents), latents.device, self.model
         clean = latents.detach()
-        t = torch.randint(len(model.alphas_cumprod), (count,), generator=self.generator).to(device)
+        draws = 1 if isinstance(model.unet, MultiViewUNet) else count
+        t = torch.randint(len(model.alphas_cumprod), (draws,), generator=self.generator).expand(count).to(device)
         noise = torch.randn(latents.shape, generator=self.generator).to(device)
-        kept = (torch.rand(count, generator=self.generator) >= self.drop).to(device)
+        kept = (torch.rand(draws, generator=self.generator) >= self.drop).expand(count).to(device)
         text = torch.where(kept[:, None, None], text, empty)
         poses = self._poses(poses, count)
         if self.own_cameras:  # a prior that knows cameras was never without one, and the LoRA need not be
@@ -71,7 +77,9 @@ class VariationalScore:
         alpha_bar = model.alphas_cumprod[t]
         dtype = model.unet.dtype
         noisy = add_noise(clean, noise, alpha_bar).to(dtype)
-        predicted = model.unet(noisy, t, encoder_hidden_states=text.to(dtype), class_labels=poses.to(dtype)).sample
+        predicted = model.unet(
+            noisy, t, encoder_hidden_states=text.to(dtype), class_labels=poses.to(model.pose_dtype)
+        ).sample
         target = native_target(clean, noise, alpha_bar, model.scheduler.config.prediction_type)
         return torch.nn.functional.mse_loss(predicted.float(), target.float())
 
@@ -88,9 +96,10 @@ class VariationalScore:
         return {name: p.detach() for name, p in self.model.unet.named_parameters() if p.requires_grad}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` gave."""
+        """Take over what `tensors` gave. Raises ValueError when they are of another LoRA."""
         own = self.tensors()
-        assert own.keys() == tensors.keys(), "a checkpoint of another LoRA"
+        if own.keys() != tensors.keys():
+            raise ValueError("the LoRA is another one")
         for name, value in tensors.items():
             own[name].copy_(value)
 

@@ -1,0 +1,134 @@
+"""One step of score distillation on views of an object: SDS, VSD, RewardSDS and RewardVSD, as one loss.
+
+MVDream's x0 form (arXiv 2308.16512): the pictures are drawn to where the prior's guided noise would have them. SDS
+measures that from the noise that was added, VSD (arXiv 2305.16213, equation 9) from the noise that the variational
+score predicts; RewardSDS and RewardVSD (arXiv 2503.09601) sum over several noises, weighed by what each leads to.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..schedules import linear
+from ..schema import Settings
+from .candidates import candidate_weights, score_candidates
+from .critics import Pull
+from .diffusion import DiffusionPrior
+from .distillation import add_noise, clean_latents, reconstruct, reconstruction_loss
+from .options import Weighing
+from .rewards import Reward
+from .variational import VariationalScore
+from .view_denoiser import ViewDenoiser
+
+
+class Exploration(NamedTuple):
+    """How candidates are made and weighed."""
+
+    weighing: Weighing
+    candidates: int  # noises, each for all views
+    steps: int  # of the whole DDIM schedule
+    guidance_scale: float  # while exploring
+    reward: Reward
+    prompt: str  # that the reward judges by
+
+
+class Distilled(NamedTuple):
+    """What a step of score distillation gives."""
+
+    pull: Pull  # on the pictures
+    latents: Tensor  # (V, c, h, w) of the pictures, without gradient
+    scores: Tensor  # (N,) of the candidates; empty without exploration
+
+
+def score_pull(
+    denoiser: ViewDenoiser,
+    pictures: Tensor,
+    settings: Settings,
+    progress: float,
+    generator: torch.Generator,
+    own: VariationalScore | None = None,
+    exploration: Exploration | None = None,
+) -> Distilled:
+    """The pull of the prior on pictures (V, H, W, 3) of one object, sRGB in [0, 1].
+
+    All views and candidates share one timestep, drawn from an interval that sinks with progress. own: the variational
+    score, for VSD. exploration: for several candidates.
+    """
+    prior, condition = denoiser.prior, denoiser.condition
+    leaf = pictures.detach().requires_grad_()
+    latents = prior.encode(leaf)
+    views = len(latents)
+    t = draw_timestep(prior, settings, progress, generator)
+    count = exploration.candidates if exploration else 1
+    noise = torch.randn((count, *latents.shape), generator=generator).to(latents.device)
+    alpha_bar = prior.alphas_cumprod[t].expand(views)
+    noisy = torch.stack([add_noise(latents.detach(), one, alpha_bar) for one in noise])
+    weights, scores = torch.ones(1, device=noise.device), torch.zeros(0, device=noise.device)
+    if exploration:
+        scores = _explore(exploration, denoiser, noisy, t)
+        weights = candidate_weights(scores, exploration.weighing)
+        counts = weights.nonzero()[:, 0]
+        weights, noisy = weights[counts], noisy[counts]
+    guided, conditional = (
+        x.unflatten(0, (-1, views)) for x in denoiser.predict(noisy.flatten(0, 1), t, settings.guidance_scale)
+    )
+    losses = []
+    for i in range(len(noisy)):
+        target = reconstruct(noisy[i], guided[i], conditional[i], alpha_bar, settings.guidance_rescale)
+        origin = None
+        if own:
+            times = torch.full((views,), t, device=noise.device)
+            predicted = own.predict_noise(noisy[i], times, condition.text, condition.poses)
+            origin = clean_latents(noisy[i], predicted, alpha_bar)
+        losses.append(distance_to(target, leaf, latents, prior, settings, origin))
+    loss = (weights * torch.stack(losses)).sum()
+    return Distilled(Pull(loss.detach(), torch.autograd.grad(loss, leaf)[0]), latents.detach(), scores)
+
+
+def draw_timestep(prior: DiffusionPrior, settings: Settings, progress: float, generator: torch.Generator) -> int:
+    """A timestep of the interval that the settings give for this progress."""
+    low = linear(*settings.t_min, progress / settings.t_until)
+    high = linear(*settings.t_max, progress / settings.t_until)
+    level = low + (high - low) * torch.rand((), generator=generator).item()
+    return int(level * (len(prior.alphas_cumprod) - 1))
+
+
+def distance_to(
+    target: Tensor,
+    pictures: Tensor,
+    latents: Tensor,
+    prior: DiffusionPrior,
+    settings: Settings,
+    origin: Tensor | None = None,
+) -> Tensor:
+    """The reconstruction loss to the target latents, in latents and in pictures, as the settings weigh them.
+
+    origin: latents (V, c, h, w) that stand for the pictures as they are; the pull is then from there to the target, and
+    nothing where the two agree (VSD). None: the pictures themselves (SDS).
+    """
+    there = target if origin is None else latents.detach() + target - origin
+    loss = settings.latent_weight * reconstruction_loss(latents, there)
+    if settings.pixel_weight:
+        shown = prior.decode(target)
+        if origin is not None:
+            shown = pictures.detach() + shown - prior.decode(origin)
+        loss = loss + settings.pixel_weight * reconstruction_loss(pictures, shown)
+    return loss
+
+
+def _explore(exploration: Exploration, denoiser: ViewDenoiser, noisy: Tensor, t: int) -> Tensor:
+    """The scores (N,) of candidates (N, V, c, h, w)."""
+    prior = denoiser.prior
+    return score_candidates(
+        noisy,
+        t,
+        lambda x, now: denoiser.predict(x, now, exploration.guidance_scale).guided,
+        prior.alphas_cumprod,
+        exploration.steps,
+        prior.decode,
+        exploration.reward,
+        exploration.prompt,
+    )

@@ -1,0 +1,126 @@
+"""Score distillation on views of an object: RewardSDS's weighted sums, VSD's difference of two scores, and both."""
+
+import pytest
+import torch
+
+from backend.guidance.diffusion import DiffusionPrior, load_prior
+from backend.guidance.distillation import add_noise, guide
+from backend.guidance.options import Weighing
+from backend.guidance.score_pull import Distilled, Exploration, score_pull
+from backend.guidance.variational import VariationalScore
+from backend.guidance.view_denoiser import Condition, ViewDenoiser
+from backend.presets import PRESETS
+from backend.render.cameras import orbit, pose_vectors
+from tests.small_models import write_small_models
+
+CPU = torch.device("cpu")
+SETTINGS = PRESETS["starter"].model_copy(update={"latent_weight": 0.5, "pixel_weight": 0.5})
+LATENT = {"latent_weight": 1.0, "pixel_weight": 0.0, "guidance_rescale": 0.0}
+PROGRESS = 0.3
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory) -> DiffusionPrior:
+    return load_prior(write_small_models(tmp_path_factory.mktemp("models"))[0], CPU)
+
+
+@pytest.fixture(scope="module")
+def condition(prior) -> Condition:
+    ones = torch.ones(2)
+    cameras = orbit(torch.tensor([0.0, 90.0]), 20 * ones, 2 * ones, 40 * ones, torch.zeros(3))
+    text = prior.encode_text(["a red cube"] * 2), prior.encode_text([""] * 2)
+    return Condition(*text, pose_vectors(cameras, torch.zeros(3)))
+
+
+def pictures() -> torch.Tensor:
+    return torch.rand(2, 64, 64, 3, generator=torch.Generator().manual_seed(0))
+
+
+def brightness(images: torch.Tensor, prompt: str) -> torch.Tensor:
+    return images.mean(dim=(1, 2, 3, 4))
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(5)
+
+
+def exploring(strategy: str, candidates: int, steps: int = 2, reward=brightness, **weighing) -> Exploration:
+    return Exploration(Weighing(strategy, **weighing), candidates, steps, 7.5, reward, "a red cube")
+
+
+def distilled(prior, condition, own=None, exploration=None, at_once=32, **changes) -> Distilled:
+    denoiser, settings = ViewDenoiser(prior, condition, at_once), SETTINGS.model_copy(update=changes)
+    return score_pull(denoiser, pictures(), settings, PROGRESS, seeded(), own, exploration)
+
+
+def taught(prior, condition) -> VariationalScore:
+    """A variational score that has seen something else than the prior."""
+    own = VariationalScore(prior, seeded(), lr=1e-2, drop=0.0)
+    for _ in range(3):
+        own.learn(prior.encode(pictures()), condition.text, prior.encode_text([""]), condition.poses)
+    return own
+
+
+def test_one_candidate_is_plain_score_distillation(prior, condition) -> None:
+    plain, found = distilled(prior, condition), distilled(prior, condition, exploration=exploring("none", 1))
+    torch.testing.assert_close(found.pull, plain.pull)
+
+
+@pytest.mark.parametrize("variational", [False, True])
+def test_small_network_calls_give_what_one_large_call_gives(prior, condition, variational) -> None:
+    own = taught(prior, condition) if variational else None
+    exploration = exploring("min-max", 3, steps=3, extremes=1)
+    one, two = (distilled(prior, condition, own, exploration, at_once) for at_once in (1, 64))
+    torch.testing.assert_close(one.scores, two.scores, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(one.pull.gradient, two.pull.gradient, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("variational", [False, True])
+def test_the_best_is_taken_alone_and_the_mean_without_a_strategy(prior, condition, variational) -> None:
+    own = taught(prior, condition) if variational else None
+
+    def pull(strategy: str, reward=brightness) -> Distilled:
+        return distilled(prior, condition, own, exploring(strategy, 2, reward=reward))
+
+    brightest, darkest = pull("best"), pull("best", lambda images, prompt: -brightness(images, prompt))
+    mean = pull("none")
+    assert brightest.scores[0] != brightest.scores[1]
+    both = brightest.pull.gradient + darkest.pull.gradient
+    torch.testing.assert_close(both / 2, mean.pull.gradient, atol=1e-5, rtol=1e-4)
+    assert (brightest.pull.gradient - darkest.pull.gradient).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("changes", [LATENT, {"latent_weight": 0.0, "pixel_weight": 1.0, "guidance_rescale": 0.0}])
+def test_with_an_untrained_variational_score_only_guidance_pulls(prior, condition, changes) -> None:
+    own = VariationalScore(prior, seeded())
+    still = distilled(prior, condition, own, guidance_scale=1.0, **changes)
+    moved = distilled(prior, condition, own, guidance_scale=7.5, **changes)
+    assert still.pull.gradient.abs().max() < 1e-5 < 1e-4 < moved.pull.gradient.abs().max()
+
+
+@pytest.mark.parametrize("choice", [None, 0, 1])
+def test_vsd_pulls_along_the_difference_of_the_two_scores_under_the_chosen_noise(prior, condition, choice) -> None:
+    """choice: the candidate that the reward prefers; None: there is one noise."""
+    own, images = taught(prior, condition), pictures()
+    exploration = None
+    if choice is not None:
+        preference = torch.zeros(2).index_fill(0, torch.tensor(choice), 1.0)
+        exploration = exploring("best", 2, reward=lambda images, prompt: preference)
+    found = distilled(prior, condition, own, exploration, guidance_scale=4.0, **LATENT)
+
+    generator = seeded()
+    share = PROGRESS / SETTINGS.t_until
+    low, high = (a + (b - a) * share for a, b in (SETTINGS.t_min, SETTINGS.t_max))
+    t = torch.full((2,), int((low + (high - low) * torch.rand((), generator=generator).item()) * 999))
+    leaf = images.clone().requires_grad_()
+    latents = prior.encode(leaf)
+    noise = torch.randn((2 if exploration else 1, *latents.shape), generator=generator)[choice or 0]
+    alpha_bar = prior.alphas_cumprod[t]
+    noisy = add_noise(latents.detach(), noise, alpha_bar)
+    conditional, unconditional = (prior.predict_noise(noisy, t, text, condition.poses) for text in condition[:2])
+    variational = own.predict_noise(noisy, t, condition.text, condition.poses)
+    weight = ((1 - alpha_bar) / alpha_bar).sqrt()[:, None, None, None]
+    direction = weight * (guide(conditional, unconditional, 4.0) - variational) / 2
+    expected = torch.autograd.grad((latents * direction).sum(), leaf)[0]
+    assert expected.abs().max() > 1e-4
+    torch.testing.assert_close(found.pull.gradient, expected, atol=1e-6, rtol=1e-3)
