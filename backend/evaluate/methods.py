@@ -34,6 +34,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "reward-sds-weighted": _PLAIN | {"strategy": "weighted"},
     "preset": {"relation_weight": PRESETS[PRESET].relation_weight},  # with the hinge losses, as it is used
 }
+SET_BY_METHODS = {key for row in METHODS.values() for key in row} | {"guidance_scale"}  # VSD brings its own
 DEFAULT = ("sds", "vsd", "reward-sds", "reward-vsd", "vlm3d", "vlm3d+reward-sds")
 
 

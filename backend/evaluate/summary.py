@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..errors import RequestError
+from .methods import SET_BY_METHODS
 from .statistics import Estimate, bootstrap_mean, wilson
 
 Result = dict[str, Any]  # of one run, as making.Maker leaves it
@@ -55,16 +56,11 @@ def method_of(result: Result) -> str:
 
 
 def check_comparable(results: Iterable[Result]) -> None:
-    """Raise RequestError for results of different weights or judges, or of one method with different settings."""
+    """Raise RequestError for results of different weights, judges, or settings that no method sets."""
     seen: dict[str, Any] = {}
     for result in results:
-        name = method_of(result)
-        told = {
-            "weights": result["asked"]["weights"],
-            "judge": result["judge"],
-            "steps": result["asked"]["settings"]["steps"],
-            f"settings of {name}": result["asked"]["settings"],
-        }
+        told = {key: v for key, v in result["asked"]["settings"].items() if key not in SET_BY_METHODS}
+        told |= {"weights": result["asked"]["weights"], "judge": result["judge"]}
         for key, value in told.items():
             if seen.setdefault(key, value) != value:
                 raise RequestError(
