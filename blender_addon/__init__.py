@@ -11,9 +11,11 @@ from . import (
     operators,
     operators_backend,
     operators_layout,
+    operators_picture,
     operators_results,
     overlay,
     panels,
+    panels_picture,
     panels_results,
     preferences,
     properties,
@@ -24,7 +26,7 @@ bl_info = {
     "author": "The Diorama authors",
     "version": (0, 1, 0),
     "blender": (4, 2, 0),
-    "location": "3D View > Sidebar > Diorama",
+    "location": "3D View and Image Editor > Sidebar > Diorama",
     "description": "Generate textured, arranged objects from a prompt and boxes, on your own machine",
     "category": "Object",
 }
@@ -34,10 +36,12 @@ CLASSES = (
     preferences.DioramaPreferences,
     *operators.CLASSES,
     *operators_layout.CLASSES,
+    *operators_picture.CLASSES,
     *operators_results.CLASSES,
     *operators_backend.CLASSES,
     *panels.CLASSES,
     *panels_results.CLASSES,
+    *panels_picture.CLASSES,
 )
 
 

@@ -2,10 +2,10 @@
 
 import math
 import re
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from .messages import BackendError
+from .results import RESULTS, Result
 
 STATES = ("queued", "running", "cancelling", "done", "failed", "cancelled", "interrupted")
 ENDED = ("done", "failed", "cancelled", "interrupted")
@@ -43,9 +43,10 @@ class Job(NamedTuple):
     """One generation in the backend's store."""
 
     id: str
+    kind: str  # a key of RESULTS
     state: str  # one of STATES
     created: str  # ISO 8601, UTC
-    request: dict[str, Any]  # the SceneRequest, as it was sent
+    request: dict[str, Any]  # as it was sent
     position: int | None  # place in the queue
     progress: Progress | None
     fault: tuple[str, str, str] | None  # what, where, remedy
@@ -60,6 +61,11 @@ class Job(NamedTuple):
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def result(self) -> Result:
+        """What it makes."""
+        return RESULTS[self.kind]
 
     @property
     def prompt(self) -> str:
@@ -79,6 +85,7 @@ def read_job(data: Any) -> Job:
     seconds = data.get("seconds")
     return Job(
         id=data["id"],
+        kind=data["kind"] if text(data.get("kind")) in RESULTS else "scene",
         state=data["state"],
         created=text(data.get("created")),
         request=request if isinstance(request, dict) else {},
@@ -106,19 +113,6 @@ def read_progress(data: dict[str, Any]) -> Progress:
         phase=text(data.get("phase")),
         rewards={text(key): number(value) for key, value in rewards.items()} if isinstance(rewards, dict) else {},
     )
-
-
-def check_glb(path: Path) -> Path:
-    """`path`, which holds a whole GLB by its header. Raises BackendError where it does not."""
-    try:
-        with path.open("rb") as file:
-            header = file.read(12)
-    except OSError as error:
-        raise BackendError("The result cannot be read", str(path), error.strerror or str(error)) from error
-    magic, length = header[:4], int.from_bytes(header[8:12], "little")
-    if len(header) < 12 or magic != b"glTF" or length != path.stat().st_size:
-        raise BackendError("The result is not a whole GLB file", str(path), "Import it again from Results")
-    return path
 
 
 def unknown_words(prompt: str, vocabulary: dict[str, Any] | None) -> list[str]:

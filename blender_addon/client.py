@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from .messages import BackendError, Cancelled
+from .parts import Part
 from .replies import read_events, read_json, read_list, refusal, save_body
 from .wire import Lost, exchange, not_ours, read_address
 
@@ -59,11 +60,11 @@ class Client:
         """{"slots", "relations", "warnings"} that the backend reads from the prompt."""
         return self._json("POST", "/v1/parse", {"prompt": prompt, "preset": preset}, patience=SLOW_ANSWER)
 
-    def submit(self, request: dict[str, Any], meshes: bytes | None = None) -> dict[str, Any]:
-        """The accepted Job. meshes: a GLB whose node names are slot names."""
-        if meshes is None:
+    def submit(self, request: dict[str, Any], part: Part | None = None) -> dict[str, Any]:
+        """The accepted Job. part: the file that belongs to the request."""
+        if part is None:
             return self._json("POST", "/v1/jobs", request, patience=SLOW_ANSWER)
-        content_type, body = _multipart(request, meshes)
+        content_type, body = _multipart(request, part)
         return self._exchange_json("POST", "/v1/jobs", body, content_type, patience=SLOW_ANSWER)
 
     def jobs(self, limit: int = 50, before: str | None = None) -> dict[str, Any]:
@@ -189,15 +190,16 @@ def _path(id: str, *rest: str) -> str:
     return "/".join(["/v1/jobs", *(quote(part, safe="") for part in (id, *rest))])
 
 
-def _multipart(request: dict[str, Any], meshes: bytes) -> tuple[str, bytes]:
-    """Content type and body of a form with the parts "request" (JSON) and "meshes" (GLB)."""
+def _multipart(request: dict[str, Any], part: Part) -> tuple[str, bytes]:
+    """Content type and body of a form with the part "request" (JSON) and the other part."""
     boundary = uuid.uuid4().hex
+    disposition = f'form-data; name="{part.name}"; filename="{part.filename}"'
     body = b"".join(
         [
             f'--{boundary}\r\nContent-Disposition: form-data; name="request"\r\n'.encode(),
             b"Content-Type: application/json\r\n\r\n" + json.dumps(request).encode() + b"\r\n",
-            f'--{boundary}\r\nContent-Disposition: form-data; name="meshes"; filename="meshes.glb"\r\n'.encode(),
-            b"Content-Type: model/gltf-binary\r\n\r\n" + meshes + b"\r\n",
+            f"--{boundary}\r\nContent-Disposition: {disposition}\r\n".encode(),
+            f"Content-Type: {part.media_type}\r\n\r\n".encode() + part.data() + b"\r\n",
             f"--{boundary}--\r\n".encode(),
         ]
     )

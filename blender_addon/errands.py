@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import link
-from .answers import Job, check_glb, read_job
+from .answers import Job, read_job
 from .backend_process import Backend
 from .client import Client
 from .install import Installer
 from .link import Config
 from .messages import BackendError
+from .parts import Part
 
 HISTORY_PAGE = 20
-FILES = ("result.glb", "report.json", "preview.png", "turntable.gif", "log")  # what "show files" fetches
+FILES = ("result.glb", "result.png", "report.json", "preview.png", "turntable.gif", "log")  # what "show files" fetches
 
 
 class Message(NamedTuple):
@@ -91,8 +92,8 @@ class Errands:
         self._post("stopped")
         self._post("backend", {"state": "none"})
 
-    def do_submit(self, request: dict[str, Any], meshes: bytes | None, ticket: int) -> None:
-        job = read_job(self._connected().submit(request, meshes))
+    def do_submit(self, request: dict[str, Any], part: Part | None, ticket: int) -> None:
+        job = read_job(self._connected().submit(request, part))
         self._post("submitted", (job, ticket))
         self.do_follow(job.id)
 
@@ -141,11 +142,11 @@ class Errands:
         self._post("parsed", self._connected().parse(prompt, preset))
 
     def do_result(self, id: str) -> None:
-        """Fetch a result; whoever gets it finds a whole GLB."""
-        client, path = self._connected(), self._folder(id) / "result.glb"
+        """Fetch a result; whoever gets it finds a whole file."""
+        client, folder = self._connected(), self._folder(id)
         job = read_job(client.job(id))
-        client.download(id, "result.glb", path, stop=self._closing)
-        self._post("result", (job, check_glb(path)))
+        path = client.download(id, job.result.name, folder / job.result.name, stop=self._closing)
+        self._post("result", (job, job.result.check(path)))
 
     def do_files(self, id: str) -> None:
         client, folder = self._connected(), self._folder(id)

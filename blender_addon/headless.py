@@ -3,16 +3,20 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import bpy
 
 from . import link, preferences
-from .answers import Job, check_glb, read_job, read_progress
+from .answers import Job, read_job, read_progress
 from .client import Client
 from .collect import collect
+from .collect_picture import CollectedPicture
 from .messages import BackendError
 from .mirror import job_fault, show_outcomes
+from .parts import Part, meshes_part
 from .place import place
+from .place_picture import place_picture
 
 
 def say(line: str) -> None:
@@ -31,9 +35,31 @@ def generate(
     Raises LayoutError, BackendError or PlaceError. Ctrl-C cancels the run.
     """
     collected = collect(scene, view_layer)
+    part = None if collected.meshes is None else meshes_part(collected.meshes)
+    job, path = _fetch(collected.request, part, on_line)
+    if glb is not None:
+        _copy(path, glb)
+    collection = place(path, job, scene, select=True)
+    scene.diorama.last_job = job.id
+    show_outcomes(scene, job)
+    return collection
+
+
+def make_picture(
+    scene: bpy.types.Scene, collected: CollectedPicture, on_line: Callable[[str], None] = say
+) -> bpy.types.Image:
+    """The result as a new image. Raises BackendError or PlaceError. Ctrl-C cancels the run."""
+    job, path = _fetch(collected.request, collected.part, on_line)
+    image = place_picture(path, job)
+    scene.diorama.last_job = job.id
+    return image
+
+
+def _fetch(request: dict[str, Any], part: Part | None, on_line: Callable[[str], None]) -> tuple[Job, Path]:
+    """The job, run to its end, and its result, whole. Raises BackendError."""
     config = preferences.config()
     client, _ = link.connect(config)
-    job = read_job(client.submit(collected.request, collected.meshes))
+    job = read_job(client.submit(request, part))
     try:
         job = _wait(client, job, on_line)
     except KeyboardInterrupt:
@@ -43,13 +69,7 @@ def generate(
         raise _why(job)
     folder = config.cache / job.id
     folder.mkdir(parents=True, exist_ok=True)
-    path = check_glb(client.download(job.id, "result.glb", folder / "result.glb"))
-    if glb is not None:
-        _copy(path, glb)
-    collection = place(path, job, scene, select=True)
-    scene.diorama.last_job = job.id
-    show_outcomes(scene, job)
-    return collection
+    return job, job.result.check(client.download(job.id, job.result.name, folder / job.result.name))
 
 
 def _wait(client: Client, job: Job, on_line: Callable[[str], None]) -> Job:

@@ -20,8 +20,7 @@ def _heard_backend(current: "Session", data: dict[str, str]) -> None:
     if data["state"] != "ready":
         return
     current.asked.clear()
-    for preset in {scene.diorama.preset for scene in bpy.data.scenes}:
-        current.want_vocabulary(preset)
+    current.want_words()
     if current.fault is not None and current.fault.mend in ("install", "start", "restart"):
         current.clear_fault()
 
@@ -51,7 +50,8 @@ def _heard_submitted(current: "Session", data: tuple[Job, int]) -> None:
         scene = bpy.data.scenes.get(current.sender.scene)
         if scene is not None:
             scene.diorama.last_job = job.id
-            mirror.clear_outcomes(scene)
+            if job.kind == "scene":
+                mirror.clear_outcomes(scene)
     current.sender, current.sending = None, False
     _heard_job(current, job)
 
@@ -67,7 +67,7 @@ def _heard_job(current: "Session", job: Job) -> None:
     mirror.show_history(status, current.history, current.history_more)
     if not job.ended or job.id in current.wanted:
         return
-    if scene is not None:
+    if scene is not None and job.kind == "scene":
         mirror.show_outcomes(scene, job)
     if job.state == "done" and job.has_result:
         if scene is not None:
@@ -92,7 +92,7 @@ def _heard_result(current: "Session", data: tuple[Job, Path]) -> None:
     current.wanted.discard(job.id)
     if asked or current.scene_of(job) is not None:
         current.waiting.append((job, path, asked))
-        if bpy.context.mode != "OBJECT":
+        if job.kind == "scene" and bpy.context.mode != "OBJECT":
             mirror.status().notice = "A result has arrived: it is imported as soon as you are in object mode"
 
 
@@ -151,8 +151,8 @@ def _heard_fault(current: "Session", data: tuple[str, BackendError]) -> None:
     ):
         _heard_backend(current, {"state": "none"})
     if name == "vocabulary":
-        current.asked.clear()
-        return  # words are then not checked; nothing the user asked for has failed
+        current.ask_words_again()
+        return  # words are not checked until then; nothing the user asked for has failed
     current.fail(error)
     current.parsing = current.parsing and name != "parse"
     if name in ("submit", "resume"):

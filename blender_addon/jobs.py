@@ -1,6 +1,7 @@
 """The session on the main thread: asks the network thread, and a timer turns its messages into properties."""
 
 import contextlib
+import math
 import queue
 import time
 import traceback
@@ -13,14 +14,18 @@ from bpy.app.handlers import persistent
 from . import mirror, preferences
 from .answers import Job
 from .collect import Collected
+from .collect_picture import CollectedPicture
 from .heard import HANDLERS
 from .messages import BackendError
 from .network import Network
+from .parts import meshes_part
 from .pictures import Pictures
+from .place_picture import Editor
 from .slots import forget_slots
 
 BUSY_S, IDLE_S = 0.1, 0.5  # between two looks at the messages
 BUDGET_S = 0.005  # for the messages of one look
+WORDS_S = 3.0  # until a vocabulary that was not there is asked for again
 CLOSE_S = 5.0  # for the thread to end when the add-on is switched off
 
 
@@ -28,6 +33,7 @@ class Origin(NamedTuple):
     """Where a job was sent from, as long as this file stays open; undo does not forget it."""
 
     scene: str
+    editor: Editor | None = None  # that is to show the picture
 
 
 class Session:
@@ -48,6 +54,7 @@ class Session:
         self.history_more = False
         self.vocabulary: dict[str, dict[str, Any]] = {}  # by preset
         self.asked: set[str] = set()  # presets whose vocabulary was asked for
+        self.words_due = math.inf  # when they are asked for again, on time.monotonic()'s clock
         self.presets: list[dict[str, Any]] = []
         self.origins: dict[str, Origin] = {}
         self.sender: Origin | None = None  # of the job that is being sent
@@ -62,12 +69,18 @@ class Session:
 
     def generate(self, scene: bpy.types.Scene, collected: Collected) -> None:
         """Send a request; from now on the panel shows its run."""
-        self._begin(scene)
-        self.ask("submit", request=collected.request, meshes=collected.meshes, ticket=self.ticket)
+        part = None if collected.meshes is None else meshes_part(collected.meshes)
+        self._begin(Origin(scene.name))
+        self.ask("submit", request=collected.request, part=part, ticket=self.ticket)
 
-    def resume(self, scene: bpy.types.Scene, id: str, steps: int | None) -> None:
+    def make_picture(self, scene: bpy.types.Scene, collected: CollectedPicture, editor: Editor | None) -> None:
+        """Send a request for a picture, which is to be shown in that editor."""
+        self._begin(Origin(scene.name, editor))
+        self.ask("submit", request=collected.request, part=collected.part, ticket=self.ticket)
+
+    def resume(self, scene: bpy.types.Scene, id: str, steps: int | None, editor: Editor | None = None) -> None:
         """Let a stopped run go on, or refine a finished one."""
-        self._begin(scene)
+        self._begin(Origin(scene.name, editor))
         self.ask("resume", id=id, steps=steps, ticket=self.ticket)
 
     def cancel(self) -> None:
@@ -123,9 +136,21 @@ class Session:
             self.asked.add(preset)
             self.ask("vocabulary", preset=preset)
 
-    def _begin(self, scene: bpy.types.Scene) -> None:
+    def want_words(self) -> None:
+        """Ask for the words of every preset that the open file has chosen."""
+        self.words_due = math.inf
+        for scene in bpy.data.scenes:
+            self.want_vocabulary(scene.diorama.preset)
+            self.want_vocabulary(scene.diorama.picture.preset)
+
+    def ask_words_again(self) -> None:
+        """The backend does not know them yet, as while it starts: ask in a while."""
+        self.asked.clear()
+        self.words_due = time.monotonic() + WORDS_S
+
+    def _begin(self, origin: Origin) -> None:
         self.clear_fault()
-        self.sending, self.ticket, self.sender = True, self.ticket + 1, Origin(scene.name)
+        self.sending, self.ticket, self.sender = True, self.ticket + 1, origin
         mirror.show_sending(mirror.status())
 
     def busy(self) -> bool:
@@ -170,8 +195,7 @@ def settings_changed() -> None:
         _session.vocabulary.clear()
         _session.asked.clear()
         _session.ask("adopt")
-        for preset in {scene.diorama.preset for scene in bpy.data.scenes}:
-            _session.want_vocabulary(preset)
+        _session.want_words()
 
 
 @persistent
@@ -193,6 +217,8 @@ def _timer() -> float | None:
             _session.begun = True
             settings_changed()
         changed = drain(_session, BUDGET_S)
+        if time.monotonic() >= _session.words_due and _session.backend["state"] == "ready":
+            _session.want_words()
         import_waiting(_session)
     except Exception as error:  # a timer that raises is never called again
         traceback.print_exc()
@@ -217,12 +243,18 @@ def drain(current: Session, budget_s: float) -> bool:
 
 
 def import_waiting(current: Session) -> None:
-    """Import what has arrived, in object mode and between the user's actions only."""
-    if not current.waiting or bpy.context.mode != "OBJECT" or _in_the_middle():
+    """Import what has arrived, between the user's actions only; objects in object mode only."""
+    if _in_the_middle():
         return
-    job, path, select = current.waiting.pop(0)
+    objects_too = bpy.context.mode == "OBJECT"
+    ready = next((arrived for arrived in current.waiting if objects_too or arrived[0].kind != "scene"), None)
+    if ready is None:
+        return
+    current.waiting.remove(ready)
+    job, path, select = ready
+    place = bpy.ops.diorama.place if job.kind == "scene" else bpy.ops.diorama.place_picture
     with contextlib.suppress(RuntimeError):  # what went wrong is in the panel
-        bpy.ops.diorama.place("EXEC_DEFAULT", True, job=job.id, filepath=str(path), select=select)
+        place("EXEC_DEFAULT", True, job=job.id, filepath=str(path), select=select)
 
 
 def _in_the_middle() -> bool:

@@ -83,6 +83,14 @@ def draw_fault(layout: bpy.types.UILayout, context: bpy.types.Context, status: A
     row.operator("diorama.dismiss", text="" if status.fault_mend in MENDS else "Dismiss", icon="X")
 
 
+def draw_notes(layout: bpy.types.UILayout, context: bpy.types.Context, status: Any) -> None:
+    """Good news, and warnings of the run."""
+    if status.notice:
+        draw_text(layout, context, status.notice, "CHECKMARK")
+    if status.warnings:
+        draw_text(layout, context, status.warnings, "INFO")
+
+
 def draw_offline(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Why nothing can be downloaded, and the switch; nothing where Blender may use the network."""
     if not bpy.app.online_access:

@@ -57,7 +57,7 @@ def backend_for(config: Config) -> Backend:
     else:
         found = installed_python(config.home)
         if found is None:
-            raise BackendError("The backend is not installed yet", "", "Install it, once", "install")
+            raise BackendError("The backend is not installed yet", "", "Install it: this is needed once", "install")
         if outdated(config.home, config.source):
             raise BackendError("The backend's environment is of an older version", "", "Install it again", "install")
         python = found

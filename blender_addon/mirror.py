@@ -87,7 +87,8 @@ def job_fault(job: Job) -> BackendError:
         what, where, remedy = job.fault
         return BackendError(what.rstrip("."), where, remedy, "log" if job.state == "failed" else "")
     if job.state == "interrupted":
-        return BackendError("The run was interrupted", "", "Choose 'Go On' to let it go on from where it was")
+        way = "'Go On' to let it go on from where it was" if job.result.resumes else "'Start Again' to begin it anew"
+        return BackendError("The run was interrupted", "", f"Choose {way} under Results")
     return BackendError("The run failed", "", "The log says more", "log")
 
 
@@ -120,7 +121,7 @@ def show_history(current: Any, history: list[Job], more: bool) -> None:
     current.history.clear()
     for job in history:
         row = current.history.add()
-        row.name, row.state, row.prompt = job.id, job.state, job.prompt
+        row.name, row.kind, row.state, row.prompt = job.id, job.kind, job.state, job.prompt
         row.created, row.seconds = local_time(job.created), job.seconds or 0.0
         row.has_result, row.has_checkpoint = job.has_result, job.has_checkpoint
     current.history_index = max(current.history.find(chosen), 0)
@@ -157,5 +158,5 @@ def redraw() -> None:
     """Have the areas that show the add-on drawn again."""
     for window in bpy.data.window_managers[0].windows:
         for area in window.screen.areas:
-            if area.type in ("VIEW_3D", "PREFERENCES"):
+            if area.type in ("VIEW_3D", "IMAGE_EDITOR", "PREFERENCES"):
                 area.tag_redraw()

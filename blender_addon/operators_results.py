@@ -1,7 +1,7 @@
 """What the buttons of the Results panel do."""
 
 import json
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import bpy
 from bpy.props import IntProperty, StringProperty
@@ -9,6 +9,7 @@ from bpy.props import IntProperty, StringProperty
 from . import jobs
 from .answers import as_list, text, whole
 from .parsed import add_parsed
+from .place_picture import editor_of
 from .slots import slots_of
 
 
@@ -64,21 +65,54 @@ class DIORAMA_OT_use_settings(bpy.types.Operator):
         if job is None:
             self.report({"WARNING"}, "This run is not known any more: refresh the results")
             return {"CANCELLED"}
-        request, settings = job.request, context.scene.diorama
-        settings.prompt, settings.negative_prompt = text(request.get("prompt")), text(request.get("negative_prompt"))
-        settings.preset = text(request.get("preset")) or settings.preset
-        jobs.session().want_vocabulary(settings.preset)
-        settings.seed = whole(request.get("seed"))
-        overrides = dict(request.get("settings") or {}) if isinstance(request.get("settings"), dict) else {}
-        settings.steps, settings.texture_px = whole(overrides.pop("steps", 0)), whole(overrides.pop("texture_px", 0))
-        settings.overrides = json.dumps(overrides) if overrides else ""
-        if as_list(request.get("slots")) and not slots_of(context.scene):
-            add_parsed(context.scene, request, (0.0, 0.0, 0.0))
+        TAKERS[job.kind](context.scene, job.request)
+        jobs.session().want_words()
         return {"FINISHED"}
 
 
+def _take_scene(scene: bpy.types.Scene, request: dict[str, Any]) -> None:
+    settings = scene.diorama
+    settings.prompt, settings.negative_prompt = text(request.get("prompt")), text(request.get("negative_prompt"))
+    settings.preset = text(request.get("preset")) or settings.preset
+    settings.seed = whole(request.get("seed"))
+    overrides = _overrides(request)
+    settings.steps, settings.texture_px = whole(overrides.pop("steps", 0)), whole(overrides.pop("texture_px", 0))
+    settings.overrides = json.dumps(overrides) if overrides else ""
+    if as_list(request.get("slots")) and not slots_of(scene):
+        add_parsed(scene, request, (0.0, 0.0, 0.0))
+
+
+def _take_image(scene: bpy.types.Scene, request: dict[str, Any]) -> None:
+    scene.diorama.picture.prompt = text(request.get("prompt"))
+    _take_picture(scene.diorama.picture, request, "method")
+
+
+def _take_edit(scene: bpy.types.Scene, request: dict[str, Any]) -> None:
+    settings = scene.diorama.picture
+    settings.source, settings.target = text(request.get("source")), text(request.get("prompt"))
+    _take_picture(settings, request, "edit_method")
+
+
+def _take_picture(settings: Any, request: dict[str, Any], method: str) -> None:
+    for key, value in ((method, request.get("method")), ("preset", request.get("preset"))):
+        if text(value) in settings.bl_rna.properties[key].enum_items:
+            setattr(settings, key, value)
+    settings.seed, overrides = whole(request.get("seed")), _overrides(request)
+    settings.steps = whole(overrides.pop("steps", 0))
+    settings.negative_prompt = text(overrides.pop("negative_prompt", ""))
+    settings.overrides = json.dumps(overrides) if overrides else ""
+
+
+def _overrides(request: dict[str, Any]) -> dict[str, Any]:
+    settings = request.get("settings")
+    return dict(settings) if isinstance(settings, dict) else {}
+
+
+TAKERS = {"scene": _take_scene, "image": _take_image, "edit": _take_edit}  # by the kind of the job
+
+
 class DIORAMA_OT_resume(bpy.types.Operator):
-    """Go on from here: a stopped run goes on, a finished one is refined with more steps"""
+    """Go on from here: a stopped run goes on, a finished one is refined with more steps; pictures begin anew"""
 
     bl_idname = "diorama.resume"
     bl_label = "Go On"
@@ -102,7 +136,8 @@ class DIORAMA_OT_resume(bpy.types.Operator):
         self.layout.prop(self, "steps")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        jobs.session().resume(context.scene, self.job, self.steps if self._finished() else None)
+        steps = self.steps if self._finished() else None
+        jobs.session().resume(context.scene, self.job, steps, editor_of(context))
         return {"FINISHED"}
 
     def _finished(self) -> bool:

@@ -1,21 +1,14 @@
 """The Generate panel. Drawing changes nothing."""
 
-import math
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import bpy
 
 from . import jobs
-from .answers import duration, unknown_words
 from .collect import problems
-from .layouts import TEXT_SCALE, draw_backend, draw_fault, draw_text
+from .layouts import draw_backend, draw_fault, draw_notes, draw_text
+from .run_view import draw_run, draw_unknown_words
 from .slots import slots_seen
-
-PICTURE_SCALE = 9.0  # of the live preview, in rows
-VALUE_LETTERS = 6  # of the width, for the percentage beside a question
-PHASES = {"loading": "Loading models", "optimising": "Optimising", "exporting": "Writing the result"}
-STATES = {"sending": "Sending", "queued": "Waiting in the queue", "cancelling": "Stopping"}
 
 
 class DIORAMA_MT_presets(bpy.types.Menu):
@@ -46,17 +39,16 @@ class DIORAMA_PT_generate(_Panel, bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         layout, status = self.layout, context.window_manager.diorama
-        _draw_request(layout, context.scene.diorama)
-        _draw_unknown_words(layout, context)
+        settings, found = context.scene.diorama, slots_seen(context.scene)
+        _draw_request(layout, settings)
+        texts = [thing.diorama.prompt for thing in found] or [settings.prompt]
+        draw_unknown_words(layout, context, settings.preset, " ".join(texts))
         if jobs.session().busy():
-            _draw_run(layout, context, status)
+            draw_run(layout, context, status)
         else:
             _draw_start(layout, context)
         draw_fault(layout, context, status)
-        if status.notice:
-            draw_text(layout, context, status.notice, "CHECKMARK")
-        if status.warnings:
-            draw_text(layout, context, status.warnings, "INFO")
+        draw_notes(layout, context, status)
         draw_backend(layout, context, status)
 
 
@@ -89,17 +81,6 @@ def _draw_request(layout: bpy.types.UILayout, settings: Any) -> None:
     row.operator("diorama.random_seed", text="", icon="FILE_REFRESH")
 
 
-def _draw_unknown_words(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    settings = context.scene.diorama
-    vocabulary = jobs.session().vocabulary.get(settings.preset)
-    found = slots_seen(context.scene)
-    texts = [thing.diorama.prompt for thing in found] or [settings.prompt]
-    unknown = unknown_words(" ".join(texts), vocabulary)
-    if unknown:
-        words = ", ".join(f"'{word}'" for word in unknown[:6])
-        draw_text(layout, context, f"This preset's models do not know {words}", "QUESTION")
-
-
 def _draw_start(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     found = slots_seen(context.scene)
     row = layout.row()
@@ -115,51 +96,6 @@ def _draw_start(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         row.operator("diorama.select_slot", text="", icon="RESTRICT_SELECT_OFF").name = problem.slot
     elif problem.relation >= 0:
         row.operator("diorama.remove_relation", text="", icon="X").index = problem.relation
-
-
-def _draw_run(layout: bpy.types.UILayout, context: bpy.types.Context, status: Any) -> None:
-    said = STATES.get(status.state) or PHASES.get(status.phase, "Running")
-    if status.state == "queued" and status.position:
-        said = f"{said} ({status.position})"
-    if status.state == "running" and status.steps:
-        said = f"{said}: {status.step} of {status.steps}"
-    column = layout.column(align=True)
-    column.progress(factor=status.factor, text=said)
-    row = column.row()
-    row.label(text=f"{duration(status.seconds_left)} left" if status.seconds_left > 0.0 else "", icon="TIME")
-    row.operator("diorama.cancel", icon="CANCEL")
-    icon = jobs.session().pictures.icon(status.job)
-    if icon:
-        layout.template_icon(icon, scale=PICTURE_SCALE)
-    draw_rewards(layout, context, status)
-
-
-def draw_rewards(layout: bpy.types.UILayout, context: bpy.types.Context, status: Any) -> None:
-    """How sure the vision-language model is of each question, as it was told last."""
-    if not status.rewards:
-        return
-    layout.label(text="The vision model says yes to:")
-    column = layout.column()
-    for asked, sure in answers(status.rewards).items():
-        row = column.row()
-        draw_text(row.column(), context, asked, "CHECKMARK" if sure > 0.5 else "DOT", VALUE_LETTERS)
-        value = row.column()
-        value.alignment, value.scale_y = "RIGHT", TEXT_SCALE
-        value.label(text=f"{sure:.0%}")
-
-
-def answers(rewards: Iterable[Any]) -> dict[str, float]:
-    """Questions about the scene and names of slots -> probability of a Yes; of a slot's questions the least sure."""
-    least: dict[str, float] = {}
-    for reward in rewards:
-        slot, colon, _ = reward.name.partition(": ")
-        asked = slot if colon else reward.name
-        least[asked] = min(least.get(asked, 1.0), _probability(reward.log_odds))
-    return least
-
-
-def _probability(log_odds: float) -> float:
-    return 0.5 * (1.0 + math.tanh(0.5 * log_odds))  # the logistic function; tanh does not overflow
 
 
 class DIORAMA_UL_slots(bpy.types.UIList):

@@ -7,6 +7,7 @@ import bpy
 from . import jobs
 from .answers import RESUMABLE, duration
 from .layouts import draw_text
+from .results import RESULTS
 
 PICTURE_SCALE = 6.0
 ICONS = {
@@ -31,6 +32,8 @@ class DIORAMA_UL_history(bpy.types.UIList):
         if picture:
             row.label(text="", icon_value=picture)
         row.label(text=item.prompt or "(no prompt)", icon="NONE" if picture else ICONS.get(item.state, "DOT"))
+        if item.kind != "scene":
+            row.label(text="", icon="IMAGE_DATA")
 
     def filter_items(self, context, data, property) -> tuple[list[int], list[int]]:
         wanted = self.filter_name.lower()
@@ -46,18 +49,23 @@ class DIORAMA_PT_results(bpy.types.Panel):
     bl_order = 3
 
     def draw(self, context: bpy.types.Context) -> None:
-        layout, status = self.layout, context.window_manager.diorama
-        if not status.history:
-            draw_text(layout, context, "Nothing yet. Results stay here for every file, until you delete them.", "INFO")
-            layout.operator("diorama.refresh", icon="FILE_REFRESH")
-            return
-        layout.template_list("DIORAMA_UL_history", "", status, "history", status, "history_index", rows=4)
-        row = layout.row(align=True)
-        row.operator("diorama.refresh", icon="FILE_REFRESH")
-        if status.history_more:
-            row.operator("diorama.more_results", icon="TRIA_DOWN")
-        if 0 <= status.history_index < len(status.history):
-            _draw_chosen(layout, context, status.history[status.history_index])
+        draw_results(self.layout, context)
+
+
+def draw_results(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """The list of runs, and what can be done with the chosen one."""
+    status = context.window_manager.diorama
+    if not status.history:
+        draw_text(layout, context, "Nothing yet. Results stay here for every file, until you delete them.", "INFO")
+        layout.operator("diorama.refresh", icon="FILE_REFRESH")
+        return
+    layout.template_list("DIORAMA_UL_history", "", status, "history", status, "history_index", rows=4)
+    row = layout.row(align=True)
+    row.operator("diorama.refresh", icon="FILE_REFRESH")
+    if status.history_more:
+        row.operator("diorama.more_results", icon="TRIA_DOWN")
+    if 0 <= status.history_index < len(status.history):
+        _draw_chosen(layout, context, status.history[status.history_index])
 
 
 def _draw_chosen(layout: bpy.types.UILayout, context: bpy.types.Context, row: Any) -> None:
@@ -73,11 +81,20 @@ def _draw_chosen(layout: bpy.types.UILayout, context: bpy.types.Context, row: An
     line.operator("diorama.import_result", icon="IMPORT").job = row.name
     column.operator("diorama.use_settings", icon="PRESET").job = row.name
     line = column.row()
-    line.enabled = row.state == "done" or (row.state in RESUMABLE and row.has_checkpoint)
-    line.operator("diorama.resume", text="Refine" if row.state == "done" else "Go On", icon="PLAY").job = row.name
+    said, line.enabled = _resuming(row)
+    line.operator("diorama.resume", text=said, icon="PLAY").job = row.name
     line = column.row(align=True)
     line.operator("diorama.show_files", icon="FILE_FOLDER").job = row.name
     line.operator("diorama.delete_result", text="Delete", icon="TRASH").job = row.name
+
+
+def _resuming(row: Any) -> tuple[str, bool]:
+    """What the button is called that lets a run go on, and whether it can be pressed."""
+    if not RESULTS[row.kind].resumes:
+        return "Start Again", row.state in RESUMABLE
+    if row.state == "done":
+        return "Refine", True
+    return "Go On", row.state in RESUMABLE and row.has_checkpoint
 
 
 CLASSES = (DIORAMA_UL_history, DIORAMA_PT_results)

@@ -158,13 +158,13 @@ def _describe(thing: bpy.types.Object, name: str, job: Job) -> None:
     }
     for key, value in given.items():
         if key not in thing.keys():  # noqa: SIM118 - `in thing` would ask for something else
-            thing[key] = _storable(value)
+            thing[key] = storable(value)
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """The value as Blender can keep it: integers have 32 bits, lists one type."""
     if isinstance(value, dict):
-        return {str(key)[:63]: _storable(item) for key, item in value.items() if item is not None}
+        return {str(key)[:63]: storable(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
         return [float(item) for item in value] if all(_is_number(item) for item in value) else str(value)
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**31:

@@ -30,6 +30,22 @@ RELATIONS = tuple(
         ("next to", "Side by side, whichever way round"),
     )
 )
+IMAGE_METHODS = (
+    ("reward-sds", "RewardSDS", "Several noises a step are tried, and the vision model's favourites count"),
+    ("reward-vsd", "RewardVSD", "RewardSDS with a second, learning denoiser: more natural colours, slower"),
+    ("sds", "SDS", "Score distillation alone: the quickest"),
+    ("vsd", "VSD", "Score distillation with a second, learning denoiser"),
+)
+EDIT_METHODS = (
+    ("reward-dds", "Reward DDS", "Delta denoising, the vision model's favourites among several noises count"),
+    ("reward-bridge", "Reward Bridge", "The bridge, the vision model's favourites among several noises count"),
+    ("dds", "DDS", "Delta denoising alone: keeps most of the picture, and is the quickest"),
+    ("bridge", "Bridge", "From what the picture shows to what it should show, then away from flaws"),
+)
+PICTURE_PRESETS = (
+    ("starter", "Starter", "The bundled small models: runs anywhere, 64 px, knows few words"),
+    ("paper", "Paper", "Stable Diffusion 2.1 with RewardSDS's 1000 steps: wants a GPU, and a download first"),
+)
 OUTCOMES = (("none", "", ""), ("yes", "Fulfilled", ""), ("no", "Not Fulfilled", ""))
 
 
@@ -95,6 +111,21 @@ class DioramaRelation(bpy.types.PropertyGroup):
     probability: FloatProperty(default=-1.0, options={"HIDDEN"})  # the model's, of the last run; -1 where unknown
 
 
+class DioramaPicture(bpy.types.PropertyGroup):
+    """Settings of the Image Editor's panel, saved with the file."""
+
+    prompt: StringProperty(name="Prompt", description="What the new picture is to show, such as: a red cube")
+    source: StringProperty(name="It Shows", description="What the open picture shows now, such as: a red cube")
+    target: StringProperty(name="It Should Show", description="What it should show instead, such as: a blue cube")
+    negative_prompt: StringProperty(name="Avoid", description="What the picture should not show")
+    method: EnumProperty(name="Method", description="How the picture is made", items=IMAGE_METHODS)
+    edit_method: EnumProperty(name="Method", description="How the picture is changed", items=EDIT_METHODS)
+    preset: EnumProperty(name="Preset", description="Which models, and how many steps", items=PICTURE_PRESETS)
+    seed: IntProperty(name="Seed", description="The same seed and request give the same picture", min=0)
+    steps: IntProperty(name="Steps", description="Optimisation steps; 0: as the preset says", min=0, max=100000)
+    overrides: StringProperty(name="Overrides", description='Other settings as JSON, such as {"guidance_scale": 6}')
+
+
 class DioramaScene(bpy.types.PropertyGroup):
     """Settings of one scene, saved with the file."""
 
@@ -113,12 +144,14 @@ class DioramaScene(bpy.types.PropertyGroup):
     relations: CollectionProperty(type=DioramaRelation)
     active_relation: IntProperty()
     slot_index: IntProperty(get=_active_slot, set=_select_slot)
+    picture: PointerProperty(type=DioramaPicture)
     last_job: StringProperty(options={"HIDDEN"})  # the run whose result belongs into this scene
 
 
 class DioramaJob(bpy.types.PropertyGroup):
     """A row of the history; `name` is the job's id."""
 
+    kind: StringProperty(default="scene")
     state: StringProperty()
     prompt: StringProperty()
     created: StringProperty()  # local time, to read
@@ -162,6 +195,7 @@ class DioramaStatus(bpy.types.PropertyGroup):
 GROUPS = (
     DioramaSlot,
     DioramaRelation,
+    DioramaPicture,
     DioramaScene,
     DioramaJob,
     DioramaReward,

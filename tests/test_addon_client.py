@@ -212,7 +212,7 @@ def test_ids_cannot_leave_their_place_in_the_path():
 
 def test_meshes_travel_in_the_same_form_as_the_request():
     with serving(answer({"id": "a"}, "201 Created")) as server:
-        client.Client(server.address, "t").submit({"prompt": "a mug"}, GLB)
+        client.Client(server.address, "t").submit({"prompt": "a mug"}, addon_module("parts").meshes_part(GLB))
         head, body = server.requests[0].split(b"\r\n\r\n", 1)
         boundary = re.search(rb"boundary=(\w+)", head)[1]
         parts = body.split(b"--" + boundary)

@@ -1,11 +1,15 @@
 """Both sides of the contract understand the files in tests/contract (the add-on's: tests/blender/test_collect.py)."""
 
+import ast
 import json
 import os
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
+from backend.image.request import EDIT_METHODS, IMAGE_METHODS, ImageRequest
+from backend.image.size import LONGEST_ASPECT, SHORTEST_PX
 from backend.schema import (
     LONGEST_M,
     MAX_SLOTS,
@@ -57,7 +61,7 @@ def test_what_the_add_on_is_tested_with_is_what_the_schema_writes():
 
 def test_the_job_that_the_add_on_is_tested_with_is_one_of_the_service_s():
     data = json.loads((CONTRACT / "from_backend.json").read_text())["job"]
-    assert json.loads(Job.model_validate(data).model_dump_json()) == data
+    assert json.loads(Job.model_validate(data).model_dump_json(exclude_unset=True)) == data
 
 
 def test_the_add_on_s_limits_are_the_schema_s():
@@ -67,8 +71,32 @@ def test_the_add_on_s_limits_are_the_schema_s():
     assert tuple(map(float, limits.split(", "))) == (SHORTEST_EDGE_M, LONGEST_M, MOST_ELONGATED)
 
 
+def assigned(module: str, name: str) -> Any:
+    """The value that a module of the add-on gives a name, without importing the module, which needs Blender."""
+    tree = ast.parse((Path(__file__).parents[1] / "blender_addon" / f"{module}.py").read_text())
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"{module}.py has no {name}")
+
+
+def test_the_image_editor_s_limits_and_choices_are_the_backend_s():
+    assert assigned("collect_picture", "(SHORTEST_PX, LONGEST_ASPECT)") == (SHORTEST_PX, LONGEST_ASPECT)
+    longest = {
+        limit.max_length for limit in ImageRequest.model_fields["prompt"].metadata if hasattr(limit, "max_length")
+    }
+    assert {assigned("collect_picture", "LONGEST_PROMPT")} == longest
+    for name, known in (
+        ("IMAGE_METHODS", IMAGE_METHODS),
+        ("EDIT_METHODS", EDIT_METHODS),
+        ("PICTURE_PRESETS", get_args(ImageRequest.model_fields["preset"].annotation)),
+    ):
+        assert {row[0] for row in assigned("properties", name)} == set(known)
+
+
 JOB = {
     "id": "20261123-141500-ab12cd",
+    "kind": "scene",
     "state": "done",
     "created": "2026-11-23T14:15:00Z",
     "started": "2026-11-23T14:15:01Z",

@@ -53,20 +53,30 @@ class Layout:
         assert index in active.bl_rna.properties
 
 
+class Context:
+    """Blender's context, in an Image Editor that shows the first image there is: without a window there is none."""
+
+    def __init__(self) -> None:
+        self.space_data = SimpleNamespace(image=next(iter(bpy.data.images), None))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(bpy.context, name)
+
+
 def draw(addon: ModuleType, kind: type) -> list[str]:
     """The texts of a panel or menu as it is now."""
     texts: list[str] = []
-    kind.draw(SimpleNamespace(layout=Layout(texts)), bpy.context)
+    kind.draw(SimpleNamespace(layout=Layout(texts)), Context())
     return texts
 
 
 def drawn(addon: ModuleType) -> str:
-    """Every text of the tab."""
+    """Every text of the tabs."""
     return "\n".join(text for kind in panels(addon) for text in draw(addon, kind))
 
 
 def panels(addon: ModuleType) -> list[type]:
-    every = [*addon.panels.CLASSES, *addon.panels_results.CLASSES]
+    every = [*addon.panels.CLASSES, *addon.panels_results.CLASSES, *addon.panels_picture.CLASSES]
     return [kind for kind in every if issubclass(kind, bpy.types.Panel | bpy.types.Menu)]
 
 
@@ -75,5 +85,5 @@ def draw_everything(addon: ModuleType) -> list[Cost]:
     costs = [timed(kind.__name__, lambda: draw(addon, kind)) for kind in panels(addon)]  # noqa: B023 - called at once
     chosen = addon.preferences.preferences()
     costs.append(timed("preferences", lambda: addon.layouts.draw_preferences(Layout([]), chosen, bpy.context)))
-    costs.append(timed("poll", bpy.ops.diorama.generate.poll))
-    return costs
+    buttons = ("generate", "generate_image", "edit_image")
+    return costs + [timed("poll", getattr(bpy.ops.diorama, button).poll) for button in buttons]

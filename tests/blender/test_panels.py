@@ -70,7 +70,7 @@ def test_a_slot_is_as_sure_as_its_least_sure_answer(addon) -> None:
         SimpleNamespace(name=name, log_odds=odds)
         for name, odds in (("Is it on top?", 0.0), ("cube: Is it red?", 1000.0), ("cube: Is it whole?", -1000.0))
     ]
-    assert addon.panels.answers(rewards) == {"Is it on top?": 0.5, "cube": 0.0}
+    assert addon.run_view.answers(rewards) == {"Is it on top?": 0.5, "cube": 0.0}
 
 
 @pytest.mark.parametrize("mend", ["", "install", "start", "restart", "log", "settings"])

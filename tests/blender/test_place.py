@@ -182,7 +182,7 @@ def test_a_file_that_is_no_glb_leaves_nothing(job, addon, tmp_path, content) -> 
     assert bpy.data.objects["cube"].type == "MESH"
     assert addon.jobs.session().fault is not None
     with pytest.raises(addon.messages.BackendError):
-        addon.answers.check_glb(path)
+        addon.results.check_glb(path)
 
 
 def test_a_damaged_glb_leaves_nothing(job, exported, tmp_path) -> None:

@@ -68,12 +68,19 @@ def press_everything(addon) -> list[Cost]:
     scene = bpy.context.scene
     scene.diorama.prompt = "a red cube"
     collected = addon.collect.collect(scene, bpy.context.view_layer)
+    for key in ("prompt", "source", "target"):
+        setattr(scene.diorama.picture, key, "a red cube")
+    picture = bpy.data.images.new("picture", 512, 512)
     buttons: dict[str, Callable[[], object]] = {
         "start": bpy.ops.diorama.start,
         "refresh": bpy.ops.diorama.refresh,
         "read prompt": bpy.ops.diorama.read_prompt,
         "generate": lambda: addon.jobs.session().generate(scene, collected),
         "cancel": bpy.ops.diorama.cancel,
+        "edit": lambda: addon.jobs.session().make_picture(
+            scene, addon.collect_picture.collect_edit(scene, picture), None
+        ),
+        "cancel edit": bpy.ops.diorama.cancel,
         "import": lambda: bpy.ops.diorama.import_result(job="a"),
         "show files": lambda: bpy.ops.diorama.show_files(job="a"),
         "delete": lambda: bpy.ops.diorama.delete_result(job="a"),

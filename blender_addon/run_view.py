@@ -1,0 +1,71 @@
+"""A run as the panels show it: progress, picture, rewards, and words the models do not know. Changes nothing."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import bpy
+
+from . import jobs
+from .answers import duration, unknown_words
+from .layouts import TEXT_SCALE, draw_text
+
+PICTURE_SCALE = 9.0  # of the live preview, in rows
+VALUE_LETTERS = 6  # of the width, for the percentage beside a question
+PHASES = {"loading": "Loading models", "optimising": "Optimising", "exporting": "Writing the result"}
+STATES = {"sending": "Sending", "queued": "Waiting in the queue", "cancelling": "Stopping"}
+CANDIDATES = {"best": "The best candidate", "mean": "All candidates"}  # what is scored of a picture
+
+
+def draw_run(layout: bpy.types.UILayout, context: bpy.types.Context, status: Any) -> None:
+    """Progress, the way to stop, and what there is to see."""
+    said = STATES.get(status.state) or PHASES.get(status.phase, "Running")
+    if status.state == "queued" and status.position:
+        said = f"{said} ({status.position})"
+    if status.state == "running" and status.steps:
+        said = f"{said}: {status.step} of {status.steps}"
+    column = layout.column(align=True)
+    column.progress(factor=status.factor, text=said)
+    row = column.row()
+    row.label(text=f"{duration(status.seconds_left)} left" if status.seconds_left > 0.0 else "", icon="TIME")
+    row.operator("diorama.cancel", icon="CANCEL")
+    icon = jobs.session().pictures.icon(status.job)
+    if icon:
+        layout.template_icon(icon, scale=PICTURE_SCALE)
+    draw_rewards(layout, context, status)
+
+
+def draw_rewards(layout: bpy.types.UILayout, context: bpy.types.Context, status: Any) -> None:
+    """How sure the vision-language model is of each question, as it was told last."""
+    if not status.rewards:
+        return
+    layout.label(text="The vision model says yes to:")
+    column = layout.column()
+    for asked, sure in answers(status.rewards).items():
+        row = column.row()
+        draw_text(row.column(), context, asked, "CHECKMARK" if sure > 0.5 else "DOT", VALUE_LETTERS)
+        value = row.column()
+        value.alignment, value.scale_y = "RIGHT", TEXT_SCALE
+        value.label(text=f"{sure:.0%}")
+
+
+def answers(rewards: Iterable[Any]) -> dict[str, float]:
+    """Questions about the scene and names of slots -> probability of a Yes; of a slot's questions the least sure."""
+    least: dict[str, float] = {}
+    for reward in rewards:
+        slot, colon, _ = reward.name.partition(": ")
+        asked = slot if colon else CANDIDATES.get(reward.name, reward.name)
+        least[asked] = min(least.get(asked, 1.0), _probability(reward.log_odds))
+    return least
+
+
+def _probability(log_odds: float) -> float:
+    return 0.5 * (1.0 + math.tanh(0.5 * log_odds))  # the logistic function; tanh does not overflow
+
+
+def draw_unknown_words(layout: bpy.types.UILayout, context: bpy.types.Context, preset: str, prompt: str) -> None:
+    """The words of the prompt that the preset's models have never seen; nothing where there are none."""
+    unknown = unknown_words(prompt, jobs.session().vocabulary.get(preset))
+    if unknown:
+        words = ", ".join(f"'{word}'" for word in unknown[:6])
+        draw_text(layout, context, f"This preset's models do not know {words}", "QUESTION")
