@@ -8,12 +8,11 @@ from torch import Tensor
 from .arrange.physics import GROUND_M, standing_on, support_loss, total_penetration_loss
 from .arrange.relations import RELATIONS, Bounds, bounds_of
 from .guidance import questions
-from .guidance.critics import balanced, reward_pull, view_prompts
+from .guidance.conditions import Conditions
+from .guidance.critics import balanced, reward_pull
 from .guidance.distiller import Distiller
 from .guidance.models import Models
 from .guidance.rewards import Reward, vlm_reward
-from .guidance.view_denoiser import Condition
-from .render.cameras import Cameras, pose_vectors
 from .render.lighting import sample_lighting
 from .render.shade import render
 from .render.views import object_views, scene_views
@@ -46,7 +45,8 @@ class Objective:
         self.on = standing_on(self.names, request.relations)
         self.rewards: dict[str, float] = {}  # log-odds of Yes, by question; the last time each was asked
         self.pull_norms: dict[int, Tensor] = {}  # of the prior's last pull on each object: the rewards' measure
-        self._texts: dict[tuple[str, ...], Tensor] = {}
+        negative = request.negative_prompt or settings.negative_prompt
+        self.conditions = Conditions(models.prior, negative, settings.perp_neg)
         self.distiller = Distiller(models.prior, settings, scene.free, self._candidates_reward(), generator)
 
     def of_object(self, index: int, surface: Surface, progress: float) -> tuple[Terms, Tensor]:
@@ -92,11 +92,12 @@ class Objective:
         """Pictures of one object, the pull of prior and VLM on them, and the losses whose gradient is in that pull."""
         s, device = self.settings, mesh.vertices.device
         prompt = self.request.slots[index].prompt
-        cameras = object_views(s.views, self.generator, device)
+        cameras = object_views(s.views, self.generator, device, self.models.prior.elevation_deg)
         lighting = sample_lighting(cameras, torch.zeros(3, device=device), self.generator)
         px = self.models.prior.image_px
         pictures = render(mesh, self.scene.colour, cameras, lighting, px, px).rgb
-        distilled, learnt = self.distiller.pull(index, pictures, prompt, self._condition(prompt, cameras), progress)
+        condition = self.conditions.of(prompt, cameras)
+        distilled, learnt = self.distiller.pull(index, pictures, prompt, condition, progress)
         loss, pull = distilled.pull
         terms = {"prior": loss} | ({} if learnt is None else {"lora": torch.as_tensor(learnt)})
         self.pull_norms[index] = pull.norm()
@@ -107,13 +108,6 @@ class Objective:
             reward = self._ask(pictures[: s.vlm_views], asked, told, self.pull_norms[index], weight)
             pull = torch.cat([pull[: s.vlm_views] + reward, pull[s.vlm_views :]])
         return pictures, pull, terms
-
-    def _condition(self, prompt: str, cameras: Cameras) -> Condition:
-        """What the prior is told of views of an object."""
-        negative = self.request.negative_prompt or self.settings.negative_prompt
-        prompts = view_prompts(prompt, cameras, self.models.prior)
-        poses = pose_vectors(cameras, torch.zeros(3, device=cameras.position.device))
-        return Condition(self._text(prompts), self._text([negative] * len(prompts)), poses)
 
     def _candidates_reward(self) -> Reward:
         """The VLM's judgement of as many views as it is shown otherwise."""
@@ -153,9 +147,3 @@ class Objective:
         sizes = (bounds.high - bounds.low).detach().mean(-1)
         sdfs = [lambda p, i=i: self.scene.sdf_at(i, p) for i in range(len(self.names))]
         return total_penetration_loss(points, sdfs, sizes, self.scene.free)
-
-    def _text(self, prompts: list[str]) -> Tensor:
-        key = tuple(prompts)
-        if key not in self._texts:
-            self._texts[key] = self.models.prior.encode_text(prompts)
-        return self._texts[key]

@@ -129,6 +129,7 @@ class Settings(_Strict):
     lora_lr: Annotated[float, Field(gt=0)] = 3e-4  # AdamW, of the LoRA
     lora_steps: Annotated[int, Field(ge=1, le=100)] = 1  # of the LoRA, for each step of its object
     lora_drop: Share = 0.1  # of the LoRA's lessons without prompt and camera
+    perp_neg: bool = False  # Perp-Neg against Janus faces, at twice the network's work; priors with cameras need none
     network_dtype: Literal["float32", "float16", "bfloat16"] = (
         "float32"  # of the frozen networks; the CPU takes float32
     )

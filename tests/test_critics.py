@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from backend.guidance.critics import balanced, reward_pull, view_prompts
+from backend.guidance.critics import balanced, reward_pull
 from backend.guidance.diffusion import DiffusionPrior, load_prior
 from backend.guidance.distillation import add_noise, clean_latents, guide
 from backend.guidance.questions import about_object
@@ -134,19 +134,3 @@ def test_balancing_gives_the_length_asked_for_and_keeps_the_direction(weight) ->
 
 def test_balancing_nothing_gives_nothing() -> None:
     assert torch.equal(balanced(torch.zeros(3), torch.tensor(5.0), 1.0), torch.zeros(3))
-
-
-def test_a_prior_without_cameras_is_told_the_view_in_words(models, cameras) -> None:
-    prior = models[0]
-    assert view_prompts("a mug", cameras, prior) == ["a mug", "a mug"]
-    four = cameras._replace(
-        position=torch.zeros(4, 3),
-        azimuth_deg=torch.tensor([0.0, 90.0, 180.0, 10.0]),
-        elevation_deg=torch.tensor([0.0, 0.0, 0.0, 75.0]),
-    )
-    prior.unet.register_to_config(class_embed_type=None)
-    try:
-        told = view_prompts("a mug", four, prior)
-    finally:
-        prior.unet.register_to_config(class_embed_type="projection")
-    assert told == ["a mug, front view", "a mug, side view", "a mug, back view", "a mug, overhead view"]

@@ -196,13 +196,13 @@ def test_perp_neg_subtracts_only_what_is_perpendicular_to_the_prompt(drawn) -> N
     share = (aside * conditional).sum(axes, keepdim=True) / conditional.square().sum(axes, keepdim=True)
     aside = aside - share * conditional
     negatives = torch.stack([3.0 * conditional + aside, -2.0 * conditional])
-    found = perp_neg(conditional, unconditional, negatives, torch.tensor([0.5, 9.0]), 7.5)
+    found = perp_neg(conditional, unconditional, negatives, torch.tensor([0.5, 9.0])[:, None].expand(2, 4), 7.5)
     torch.testing.assert_close(found, 7.5 * (conditional - 0.5 * aside), atol=1e-4, rtol=1e-4)
 
 
 def test_perp_neg_without_weight_is_plain_guidance(drawn) -> None:
     args = drawn["noise"], drawn["latents"]
-    found = perp_neg(*args, torch.randn(3, *drawn["noise"].shape), torch.zeros(3), 7.5)
+    found = perp_neg(*args, torch.randn(3, *drawn["noise"].shape), torch.zeros(3, 4), 7.5)
     torch.testing.assert_close(found, guide(*args, 7.5))
 
 

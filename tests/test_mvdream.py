@@ -13,7 +13,9 @@ from backend.errors import ModelError, RequestError
 from backend.guidance.diffusion import DiffusionPrior, load_prior
 from backend.guidance.multiview import pose_turn, ring_order
 from backend.render.cameras import orbit, pose_vectors
+from backend.render.views import object_views
 from tests.mvdream_checkpoint import write_checkpoint, write_tokenizer
+from tests.small_models import write_small_models
 
 CPU = torch.device("cpu")
 ORIGIN = torch.zeros(3)
@@ -143,6 +145,16 @@ def test_views_that_are_no_multiple_of_four_are_refused(views) -> None:
     with pytest.raises(RequestError, match="rings of four") as caught:
         ring_order(ring(views).repeat(2, 1))
     assert caught.value.where == "settings.views"
+
+
+def test_objects_are_shown_from_the_elevations_it_was_trained_on_and_to_other_priors_from_more(prior, tmp_path) -> None:
+    other, generator = load_prior(write_small_models(tmp_path)[0], CPU), torch.Generator().manual_seed(0)
+    seen = [
+        torch.cat([object_views(4, generator, CPU, p.elevation_deg).elevation_deg[:1] for _ in range(200)])
+        for p in (prior, other)
+    ]
+    assert 0.0 <= seen[0].min() < 3.0 and 27.0 < seen[0].max() <= 30.0
+    assert seen[1].min() < -5.0 and seen[1].max() > 70.0
 
 
 def test_a_single_picture_is_refused(original, prior) -> None:

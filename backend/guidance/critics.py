@@ -11,8 +11,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..render.cameras import Cameras, view_name
-from .diffusion import DiffusionPrior
 from .vlm import VisionLanguageModel
 
 
@@ -38,11 +36,3 @@ def reward_pull(vlm: VisionLanguageModel, pictures: Tensor, questions: Sequence[
 def balanced(pull: Tensor, reference_norm: Tensor, weight: float | Tensor) -> Tensor:
     """`pull` scaled so that its norm is `weight` times the reference norm; nothing where there is no pull."""
     return pull * (weight * reference_norm / pull.norm().clamp_min(1e-12))
-
-
-def view_prompts(prompt: str, cameras: Cameras, prior: DiffusionPrior) -> list[str]:
-    """The prompt for each view; a prior without cameras is told the direction in words (DreamFusion, section 3.2)."""
-    if prior.knows_cameras:
-        return [prompt] * len(cameras.position)
-    angles = zip(cameras.azimuth_deg.tolist(), cameras.elevation_deg.tolist(), strict=True)
-    return [f"{prompt}, {view_name(*angle)} view" for angle in angles]

@@ -12,8 +12,10 @@ from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerBase
 
 from ..errors import ModelError
+from ..render.views import OBJECT_VIEWS
 from .loading import check_weights, read_config, refuse_missing
 from .memory import in_chunks
+from .multiview import ELEVATION_DEG, MultiViewUNet
 from .mvdream import Parts, checkpoint_file, is_port, load_checkpoint, load_port_denoiser
 from .text import unknown_words, words_cut
 
@@ -48,6 +50,11 @@ class DiffusionPrior:
     def knows_cameras(self) -> bool:
         """Whether the denoiser takes camera poses (class embedding from 16 numbers, as MVDream feeds them)."""
         return self.unet.config.class_embed_type == "projection"
+
+    @property
+    def elevation_deg(self) -> tuple[float, float]:
+        """The elevations it knows objects from: least and largest."""
+        return ELEVATION_DEG if isinstance(self.unet, MultiViewUNet) else OBJECT_VIEWS.elevation_deg
 
     @property
     def pose_dtype(self) -> torch.dtype:

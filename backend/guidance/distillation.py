@@ -35,14 +35,14 @@ def perp_neg(conditional: Tensor, unconditional: Tensor, negatives: Tensor, weig
     """Guidance that turns away from negative prompts without undoing the prompt: Perp-Neg (arXiv 2304.04968).
 
     Of each negative direction only what is perpendicular to the prompt's own is subtracted, sample by sample.
-    conditional, unconditional: (B, c, h, w) noise. negatives: (K, B, c, h, w). weights: (K,), how much of each.
+    conditional, unconditional: (B, c, h, w) noise. negatives: (K, B, c, h, w). weights: (K, B), how much of each.
     """
     towards = conditional - unconditional
     away = negatives - unconditional
     axes = (-3, -2, -1)
     along = (away * towards).sum(axes, keepdim=True) / towards.square().sum(axes, keepdim=True).clamp_min(1e-12)
     perpendicular = away - along * towards
-    return unconditional + scale * (towards - (weights[:, None, None, None, None] * perpendicular).sum(0))
+    return unconditional + scale * (towards - (weights[:, :, None, None, None] * perpendicular).sum(0))
 
 
 def timestep_weight(alpha_bar: Tensor, weighting: Weighting = "sigma squared") -> Tensor:

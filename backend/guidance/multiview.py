@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import RequestError
 
 VIEWS = 4  # of an object, 90 degrees apart
+ELEVATION_DEG = (0.0, 30.0)  # from which it was shown objects (arXiv 2308.16512)
 AZIMUTH_TOLERANCE_DEG = 1.0
 # MVDream's front is at +X and ours at -Y: its scripts start their rings at azimuth 90 where ours is 0. A quarter turn
 # about Z takes our world to MVDream's; apart from it both use Blender's axes, OpenGL's camera axes and unit distance.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .diffusion import DiffusionPrior
-from .distillation import guide
+from .distillation import guide, perp_neg
 
 AT_ONCE = 32  # samples in one network call, conditional and unconditional counted; one candidate at least
 
@@ -19,6 +19,8 @@ class Condition(NamedTuple):
     text: Tensor  # (V, L, C), embeddings of the prompt
     against: Tensor  # (V, L, C), of the negative prompt
     poses: Tensor  # (V, 16), camera-to-world as pose_vectors gives them
+    negatives: Tensor | None = None  # (K, V, L, C), for Perp-Neg
+    negative_weights: Tensor | None = None  # (K, V), how much each view is turned away from each
 
 
 class Prediction(NamedTuple):
@@ -38,15 +40,26 @@ class ViewDenoiser:
     def predict(self, noisy: Tensor, t: int, scale: float) -> Prediction:
         """The noise in N candidates of V views (N V, c, h, w), all at timestep t. scale: of the guidance."""
         views = len(self.condition.poses)
-        parts = noisy.split(max(1, self.at_once // (2 * views)) * views)
+        parts = noisy.split(max(1, self.at_once // (len(self._words(1)) * views)) * views)
         guided, conditional = zip(*(self._predict(part, t, scale) for part in parts), strict=True)
         return Prediction(torch.cat(guided), torch.cat(conditional))
 
     def _predict(self, noisy: Tensor, t: int, scale: float) -> Prediction:
-        text, against, poses = self.condition
-        copies = len(noisy) // len(poses)
-        words = torch.cat([side.repeat(copies, 1, 1) for side in (text, against)])
-        times = torch.full((2 * len(noisy),), t, device=noisy.device)
-        both = self.prior.predict_noise(noisy.repeat(2, 1, 1, 1), times, words, poses.repeat(2 * copies, 1))
-        conditional, unconditional = both.chunk(2)
-        return Prediction(guide(conditional, unconditional, scale), conditional)
+        copies = len(noisy) // len(self.condition.poses)
+        words = self._words(copies)
+        sides = len(words)
+        times = torch.full((sides * len(noisy),), t, device=noisy.device)
+        poses = self.condition.poses.repeat(sides * copies, 1)
+        predicted = self.prior.predict_noise(noisy.repeat(sides, 1, 1, 1), times, torch.cat(words), poses)
+        conditional, unconditional, *negatives = predicted.chunk(sides)
+        weights = self.condition.negative_weights
+        if weights is None:
+            return Prediction(guide(conditional, unconditional, scale), conditional)
+        away = torch.stack(negatives)
+        return Prediction(perp_neg(conditional, unconditional, away, weights.repeat(1, copies), scale), conditional)
+
+    def _words(self, copies: int) -> list[Tensor]:
+        """The embeddings of prompt, negative prompt and Perp-Neg's negatives, each for so many candidates."""
+        c = self.condition
+        sides = [c.text, c.against, *(() if c.negatives is None else c.negatives)]
+        return [side.repeat(copies, 1, 1) for side in sides]

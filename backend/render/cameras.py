@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 NEAR = 0.05  # near plane, in units of the orbit's distance
+OVERHEAD_DEG = 60.0  # elevation beyond which a view is called "overhead"
 FAR = 20.0  # far plane, in units of the orbit's distance
 
 
@@ -101,7 +102,7 @@ def pose_vectors(cameras: Cameras, target: Tensor) -> Tensor:
 
 def view_name(azimuth_deg: float, elevation_deg: float) -> str:
     """ "front", "side", "back" or "overhead": the words of view-dependent prompts (DreamFusion, arXiv 2209.14988)."""
-    if elevation_deg > 60.0:
+    if elevation_deg > OVERHEAD_DEG:
         return "overhead"
     turn = math.fabs((azimuth_deg + 180.0) % 360.0 - 180.0)
     return "front" if turn < 45.0 else "side" if turn < 135.0 else "back"

@@ -15,9 +15,18 @@ SCENE_TURN_DEG = 8.0  # largest deviation from the two azimuths
 SCENE_FOV_DEG = 40.0
 
 
-def object_views(count: int, generator: torch.Generator, device: torch.device) -> Cameras:
-    """A ring of `count` views of one object in its canonical frame (box centred on the origin, longest edge 1)."""
-    return sample_ring(count, OBJECT_VIEWS, torch.zeros(3, device=device), OBJECT_RADIUS, generator)
+def object_views(
+    count: int,
+    generator: torch.Generator,
+    device: torch.device,
+    elevation_deg: tuple[float, float] = OBJECT_VIEWS.elevation_deg,
+) -> Cameras:
+    """A ring of `count` views of one object in its canonical frame (box centred on the origin, longest edge 1).
+
+    elevation_deg: the interval the ring's elevation is drawn from.
+    """
+    views = OBJECT_VIEWS._replace(elevation_deg=elevation_deg)
+    return sample_ring(count, views, torch.zeros(3, device=device), OBJECT_RADIUS, generator)
 
 
 def scene_views(low: Tensor, high: Tensor, generator: torch.Generator) -> Cameras:
