@@ -98,7 +98,9 @@ def _install(parsed: argparse.Namespace) -> int:
         remedy = "Start Blender with --online-mode, or allow online access in its preferences"
         raise BackendError("Blender is set to stay offline", "", remedy, "settings")
     config = preferences.config()
-    python = Installer(config.source, config.home, headless.say, threading.Event(), config.cuda).run()
+    python = Installer(
+        config.source, config.home, headless.say, threading.Event(), config.cuda, config.torch_index
+    ).run()
     headless.say(f"installed: {python}")
     return 0
 

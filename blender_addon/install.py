@@ -2,11 +2,9 @@
 
 import contextlib
 import errno
-import platform
 import re
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from .interpreters import OLDEST, Probe, candidates, check_python, probe
 from .messages import BackendError, Cancelled
 from .pip_output import PipLines, pip_fault
 from .processes import WINDOWS, ProgramLines, lock_file, look
+from .torch_build import index_address, pip_brings_cuda
 
 __all__ = ["BackendError", "Cancelled", "Installer", "check_python", "has_nvidia_gpu", "installed_python", "outdated"]
 
@@ -41,7 +40,7 @@ class Installer:
 
     source: folder with backend/ and requirements/. on_line(text): called, from run()'s thread, with lines of progress.
     cancel: when set, run() raises Cancelled within seconds, its children killed. cuda: None means what is there.
-    torch_index: address of another build of torch, as pytorch.org's selector shows it, or "".
+    torch_index: address of another build of torch, or the command that pytorch.org shows, or "".
     bases: interpreters to try as the environment's base, instead of Blender's own and what the system has.
     """
 
@@ -56,7 +55,7 @@ class Installer:
         bases: Iterable[Path] | None = None,
     ) -> None:
         self.source, self.home, self.on_line, self.cancel = Path(source), Path(home), on_line, cancel
-        self.cuda, self.torch_index, self.bases = cuda, torch_index.strip(), bases
+        self.cuda, self.torch_index, self.bases = cuda, torch_index, bases
         self.folder = environment_folder(self.home)
         self.python = python_of(self.folder)
 
@@ -80,6 +79,7 @@ class Installer:
             raise _disk_fault(error, self.folder) from error
 
     def _install(self) -> Path:
+        self.torch_index = index_address(self.torch_index)
         build = self._choose_build()
         requirements = self.source / "requirements" / f"{build}.txt"
         if not requirements.is_file():
@@ -90,7 +90,7 @@ class Installer:
         with contextlib.suppress(FileNotFoundError):
             (self.folder / STAMP).unlink()
         self._renew_pip()
-        self._install_packages(requirements.read_text("utf-8").splitlines(), version)
+        self._install_packages(requirements.read_text("utf-8").splitlines(), version, build)
         self._look_it_over()
         write_stamp(self.folder, build, requirements)
         self._say("The backend's environment is ready")
@@ -99,8 +99,7 @@ class Installer:
     def _choose_build(self) -> str:
         """The name of a requirements file: "cuda" or "cpu"."""
         gpu = has_nvidia_gpu() if self.cuda is None else self.cuda
-        linux = sys.platform.startswith("linux") and platform.machine() in ("x86_64", "AMD64")
-        if gpu and (linux or (WINDOWS and self.torch_index)):
+        if gpu and (pip_brings_cuda() or (WINDOWS and self.torch_index)):
             self._say("Build: CUDA")
             return "cuda"
         if gpu and WINDOWS:
@@ -109,13 +108,16 @@ class Installer:
         return "cpu"
 
     def _check_room(self, build: str) -> None:
-        """Raises BackendError where the disk has not enough room for a new environment."""
-        cuda_inside = build == "cpu" and sys.platform.startswith("linux") and not self.torch_index
-        needed = ROOM["cuda" if cuda_inside else build]
+        """Raises BackendError where the disk has not enough room for the build's packages."""
+        needed = ROOM[build]
         free = shutil.disk_usage(self.folder.parent).free
-        if not self.python.exists() and free < needed:
+        if not self._has_torch() and free < needed:
             what = f"The disk has {free / GB:.1f} GB left, and {needed / GB:.0f} GB are needed"
             raise BackendError(what, str(self.folder.parent), "Make room and install again", "install")
+
+    def _has_torch(self) -> bool:
+        """Whether the largest package is there already."""
+        return any(self.folder.glob("[Ll]ib/**/site-packages/torch/version.py"))
 
     def _make_environment(self, purpose: str) -> str:
         """The version of the environment's Python. Made anew where none works, or for another purpose."""
@@ -166,19 +168,31 @@ class Installer:
             self._say("Renewing pip")
             self._call([str(self.python), *PIP, "--upgrade", "pip"])
 
-    def _install_packages(self, lines: list[str], version: str) -> None:
+    def _install_packages(self, lines: list[str], version: str, build: str) -> None:
         needed, optional = self.home / "requirements.txt", self.home / "optional.txt"
         needed.write_text("\n".join(line for line in lines if not line.startswith(OPTIONAL)) + "\n", "utf-8")
         optional.write_text("\n".join(line for line in lines if line.startswith(OPTIONAL)) + "\n", "utf-8")
+        torch = [line.split()[0] for line in lines if line.startswith("torch==")]
         if self.torch_index:
-            torch = [line.split()[0] for line in lines if line.startswith("torch==")]
             self._pip(["--index-url", self.torch_index, *torch], version)
+        elif torch and build == "cpu" and pip_brings_cuda():
+            self._install_small_torch(torch[0], version)
         self._pip(["-r", str(needed)], version)
         if optional.read_text("utf-8").strip():
             try:
                 self._pip(["-r", str(optional), "-c", str(needed)], version)
             except BackendError:
                 self._say("There is no Kaolin for this system; the backend's own FlexiCubes serves")
+
+    def _install_small_torch(self, torch: str, version: str) -> None:
+        """PyTorch without CUDA, from wherever pip's own settings send it; nothing where that place has none."""
+        try:
+            self._pip([f"{torch}+cpu"], version)
+        except BackendError as error:
+            if error.mend != "settings":  # another fault than that there is none
+                raise
+            self._check_room("cuda")
+            self._say("Where pip looks, PyTorch comes with CUDA inside, about 5 GB. An index address avoids that")
 
     def _pip(self, arguments: list[str], version: str) -> None:
         """Runs `pip install`. Raises BackendError when it fails."""

@@ -4,6 +4,8 @@ from typing import Any
 
 import bpy
 
+from .torch_build import SELECTOR, advice
+
 MENDS = {  # an error's `mend` -> the button that does it
     "install": ("diorama.install", "IMPORT"),
     "start": ("diorama.start", "PLAY"),
@@ -121,10 +123,7 @@ def draw_preferences(layout: bpy.types.UILayout, chosen: Any, context: bpy.types
     layout.use_property_split = True
     layout.prop(chosen, "location")
     if chosen.location == "INSTALL":
-        layout.prop(chosen, "build")
-        layout.prop(chosen, "torch_index", placeholder="PyTorch's own")
-        draw_offline(layout, context)
-        layout.operator("diorama.install", icon="IMPORT")
+        _draw_install(layout, chosen, context)
     elif chosen.location == "PYTHON":
         layout.prop(chosen, "python")
     else:
@@ -135,3 +134,16 @@ def draw_preferences(layout: bpy.types.UILayout, chosen: Any, context: bpy.types
     layout.separator()
     draw_backend(layout, context, status)
     draw_fault(layout, context, status)
+
+
+def _draw_install(layout: bpy.types.UILayout, chosen: Any, context: bpy.types.Context) -> None:
+    """What is installed, from where, and the button."""
+    layout.prop(chosen, "build")
+    row = layout.row(align=True)
+    row.prop(chosen, "torch_index", placeholder="Where pip looks by itself")
+    row.operator("wm.url_open", text="", icon="URL").url = SELECTOR
+    advised = advice(chosen.build)
+    if advised and not chosen.torch_index.strip():
+        draw_text(layout, context, f"{advised}.", "INFO")
+    draw_offline(layout, context)
+    layout.operator("diorama.install", icon="IMPORT")

@@ -20,8 +20,8 @@ DEVICES = (
     ("mps", "Metal", "An Apple GPU"),
 )
 BUILDS = (
-    ("AUTO", "What Is There", "CUDA where an NVIDIA GPU is found, else CPU"),
-    ("CPU", "CPU", "About 1 GB to download"),
+    ("AUTO", "Automatic", "CUDA where an NVIDIA GPU is found, else CPU"),
+    ("CPU", "CPU", "Runs everywhere, slowly"),
     ("CUDA", "CUDA", "About 5 GB to download; needs an NVIDIA GPU"),
 )
 
@@ -39,7 +39,8 @@ class DioramaPreferences(bpy.types.AddonPreferences):
     build: EnumProperty(name="Build", description="Which PyTorch is installed", items=BUILDS)
     torch_index: StringProperty(
         name="PyTorch Index",
-        description="Address of another build of PyTorch, as pytorch.org shows it; needed for CUDA on Windows",
+        description="Where pip finds the build of PyTorch that you want: the address, or the whole command that "
+        "pytorch.org shows for it",
     )
     python: StringProperty(name="Python", subtype="FILE_PATH", update=_changed)
     address: StringProperty(name="Address", description="Such as http://192.168.1.20:8000", default="", update=_changed)

@@ -237,7 +237,10 @@ def test_an_upload_that_is_refused_early_says_why():
     threading.Thread(target=serve, daemon=True).start()
     with listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        assert error_of(client.Client(address, "t").submit, {}, bytes(20 << 20)).what == "Too large"
+        assert (
+            error_of(client.Client(address, "t").submit, {}, addon_module("parts").meshes_part(bytes(20 << 20))).what
+            == "Too large"
+        )
 
 
 def test_a_download_arrives_whole_and_reports_progress(tmp_path):

@@ -23,6 +23,7 @@ install = addon_module("install")
 environment = addon_module("environment")
 interpreters = addon_module("interpreters")
 pip_output = addon_module("pip_output")
+torch_build = addon_module("torch_build")
 posix = pytest.mark.skipif(os.name != "posix", reason="scripts that stand in for interpreters")
 
 
@@ -248,6 +249,45 @@ def test_without_kaolin_the_cuda_build_is_still_installed(ground, installed):
     ground.installer(cuda=True).run()
     assert any("no Kaolin" in line for line in ground.lines)
     assert not install.outdated(ground.home, ground.source)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch_build.pip_brings_cuda(), reason="elsewhere the usual PyTorch is without CUDA")
+@pytest.mark.parametrize("there", [True, False])
+def test_without_a_gpu_pytorch_comes_without_cuda_where_pip_s_own_settings_have_it(
+    ground, installed, there, monkeypatch
+):
+    ground.begin(installed, "cpu ")
+    ground.require("tiny==1.0", "torch==2.0")
+    make_wheel(ground.wheels, "torch", "2.0")
+    small = ground.wheels.parent / "small"
+    if there:
+        make_wheel(small, "torch", "2.0+cpu")
+    monkeypatch.setenv("PIP_FIND_LINKS", small.as_uri())
+    python = ground.installer().run()
+    told = subprocess.run([python, "-c", "import torch; print(torch.VERSION)"], capture_output=True, check=True)
+    assert told.stdout.strip() == (b"2.0+cpu" if there else b"2.0")
+    assert any("CUDA inside" in line for line in ground.lines) is not there
+
+
+@pytest.mark.parametrize(
+    ("typed", "address"),
+    [
+        ("", ""),
+        ("  ", ""),
+        (" https://index.example/whl/cpu ", "https://index.example/whl/cpu"),
+        ("pip3 install torch torchvision --index-url https://index.example/whl/cpu", "https://index.example/whl/cpu"),
+    ],
+)
+def test_an_index_is_an_address_or_the_command_that_holds_it(typed, address):
+    assert torch_build.index_address(typed) == address
+
+
+def test_an_index_that_is_no_address_is_named_before_anything_is_made(ground):
+    installer = install.Installer(ground.source, ground.home, ground.lines.append, ground.cancel, torch_index="cpu")
+    error = error_of(installer.run)
+    assert "'cpu'" in error.what and error.mend == "settings"
+    assert not (ground.home / "env").exists()
 
 
 def test_too_little_room_is_said_before_anything_is_made(ground, monkeypatch):

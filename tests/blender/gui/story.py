@@ -37,6 +37,11 @@ class Window:
         )
         self.region = next(region for region in self.area.regions if region.type == "WINDOW")
 
+    def become(self, kind: str) -> None:
+        """Show another kind of editor instead of the 3D view."""
+        self.area.type = kind
+        self.region = next(region for region in self.area.regions if region.type == "WINDOW")
+
     def call(self, operator: Callable[..., Any], *values: Any, **options: Any) -> None:
         """Run an operator as if its button in the 3D view was clicked."""
         with bpy.context.temp_override(window=self.window, area=self.area, region=self.region):
@@ -73,12 +78,28 @@ def ask(out: Path, name: str, window: Any, area: Any, most_px: tuple[int, int]) 
 
 def story(task: dict[str, Any]) -> Iterator[float | Callable[[], bool]]:
     window = Window(Path(task["out"]))
+    chosen = bpy.context.preferences.addons[MODULE].preferences
+    if "preferences" in task["chapters"]:
+        yield from preferences(window, chosen)
+    if "scene" in task["chapters"]:
+        yield from scene_story(window, chosen, task)
+    if "image" in task["chapters"]:
+        yield from image_story(window, chosen, task)
+
+
+def connect(chosen: Any, task: dict[str, Any]) -> Iterator[Callable[[], bool]]:
+    """Use the backend that runs already."""
+    chosen.address, chosen.token, chosen.location = task["address"], task["token"], "REMOTE"
+    yield lambda: bpy.context.window_manager.diorama.backend == "ready"
+
+
+def scene_story(window: Window, chosen: Any, task: dict[str, Any]) -> Iterator[float | Callable[[], bool]]:
+    """From an empty file to objects."""
     status, scene = bpy.context.window_manager.diorama, bpy.context.scene
     for thing in list(bpy.data.objects):
         bpy.data.objects.remove(thing)
     yield from window.open_tab()
     window.look(5.0)
-    chosen = bpy.context.preferences.addons[MODULE].preferences
     chosen.location = "INSTALL"
     scene.diorama.prompt = "a red mug on top of a brown table"
     yield DRAWN_S
@@ -86,14 +107,45 @@ def story(task: dict[str, Any]) -> Iterator[float | Callable[[], bool]]:
     yield lambda: bool(status.fault)
     yield from window.shoot("error")
     scene.diorama.prompt = ""
-    chosen.address, chosen.token, chosen.location = task["address"], task["token"], "REMOTE"
-    yield lambda: status.backend == "ready"
+    yield from connect(chosen, task)
     yield from window.shoot("empty")
     scene.diorama.overrides = task["overrides"]
     yield from lay_out(window, scene, task["steps"])
     yield from window.shoot("layout")
     yield from generate(window, status)
-    yield from preferences(window, chosen)
+
+
+def image_story(window: Window, chosen: Any, task: dict[str, Any]) -> Iterator[float | Callable[[], bool]]:
+    """A picture of a prompt, and what becomes of it when it is edited."""
+    yield from connect(chosen, task)
+    window.become("IMAGE_EDITOR")
+    yield from window.open_tab()
+    settings, jobs = bpy.context.scene.diorama.picture, sys.modules[f"{MODULE}.jobs"]
+    settings.seed, settings.prompt, settings.method = 3, "a red cube", "sds"
+    yield DRAWN_S
+    window.call(bpy.ops.diorama.generate_image)
+    yield from ended(jobs)
+    settings.source, settings.target, settings.edit_method = "a red cube", "a blue cube", "reward-dds"
+    window.call(bpy.ops.image.view_all, fit_view=True)
+    yield DRAWN_S
+    window.call(bpy.ops.diorama.edit_image)
+    status = bpy.context.window_manager.diorama
+    yield (
+        lambda: (
+            status.fault or (status.factor > 0.3 and bool(status.rewards) and jobs.session().pictures.icon(status.job))
+        )
+    )
+    yield from window.shoot("image_running")
+    yield from ended(jobs)
+    yield from window.shoot("image")
+
+
+def ended(jobs: Any) -> Iterator[Callable[[], bool]]:
+    """Wait until the run has ended and its result is there; raise where it failed."""
+    status = bpy.context.window_manager.diorama
+    yield lambda: status.fault or (not jobs.session().busy() and bool(status.notice))
+    if status.fault:
+        raise RuntimeError(f"{status.fault} {status.fault_where} {status.fault_remedy}")
 
 
 def lay_out(window: Window, scene: bpy.types.Scene, steps: int) -> Iterator[float]:
@@ -118,9 +170,7 @@ def generate(window: Window, status: Any) -> Iterator[float | Callable[[], bool]
     jobs = sys.modules[f"{MODULE}.jobs"]
     yield lambda: status.fault or (status.step >= status.steps * 0.4 > 0 and jobs.session().pictures.icon(status.job))
     yield from window.shoot("running")
-    yield lambda: status.fault or (not jobs.session().busy() and bool(status.notice))
-    if status.fault:
-        raise RuntimeError(f"{status.fault} {status.fault_where} {status.fault_remedy}")
+    yield from ended(jobs)
     window.area.spaces.active.shading.color_type = "TEXTURE"  # a material preview takes minutes without a GPU
     yield from window.shoot("result")
 
@@ -131,8 +181,11 @@ def preferences(window: Window, chosen: Any) -> Iterator[float | Callable[[], bo
     window.call(bpy.ops.preferences.addon_show, module=MODULE)
     yield DRAWN_S
     opened = bpy.context.window_manager.windows[-1]
-    area = opened.screen.areas[0]
+    area = max(opened.screen.areas, key=lambda area: area.width * area.height)
     yield from ask(window.out, "preferences", opened, area, (area.width, area.height))
+    with bpy.context.temp_override(window=opened):
+        bpy.ops.wm.window_close()
+    yield DRAWN_S
 
 
 class Teller:

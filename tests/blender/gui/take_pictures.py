@@ -24,7 +24,11 @@ from pathlib import Path
 from PIL import Image
 
 ROOT = Path(__file__).parents[3]
-PICTURES = ("empty", "layout", "running", "result", "error")  # that story.py has to take
+PICTURES = {  # that story.py has to take, by chapter
+    "preferences": ("preferences",),
+    "scene": ("empty", "layout", "running", "result", "error"),
+    "image": ("image_running", "image"),
+}
 WINDOW_PX = (1240, 1120)
 COLOURS = 256  # of the palette: an interface needs no more, and the files stay small
 COMMAND_S, SERVICE_S = 240.0, 240.0
@@ -37,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "gui", help="folder for the pictures")
     parser.add_argument("--blender", default="blender", help="command that starts Blender")
     parser.add_argument("--work", type=Path, help="empty folder for everything else (default: a temporary one)")
+    parser.add_argument("--chapters", nargs="+", choices=PICTURES, default=list(PICTURES), help="default: all")
     parser.add_argument("--steps", type=int, default=40, help="optimisation steps of the run")
     parser.add_argument("--overrides", default="", help="other settings of the run, as JSON")
     parser.add_argument("--limit", type=float, default=900.0, help="seconds for the window")
@@ -53,11 +58,12 @@ def main(arguments: list[str] | None = None) -> int:
             "out": str(work),
             "steps": parsed.steps,
             "overrides": parsed.overrides,
+            "chapters": parsed.chapters,
         }
         (work / "task.json").write_text(json.dumps(task), encoding="utf-8")
         display = stack.enter_context(screen(work))
         show(blender, work, display, parsed.limit)
-        return collect(work, parsed.out)
+        return collect(work, parsed.out, [name for chapter in parsed.chapters for name in PICTURES[chapter]])
 
 
 def _wrapper(work: Path, command: list[str]) -> Path:
@@ -151,7 +157,7 @@ def grant(work: Path, display: str) -> None:
         wish.unlink()
 
 
-def collect(work: Path, out: Path) -> int:
+def collect(work: Path, out: Path, names: list[str]) -> int:
     """0 when every picture was taken; they are in `out`, with a palette, as blender_NAME.png."""
     out.mkdir(parents=True, exist_ok=True)
     for path in sorted(work.glob("shot_*.png")):
@@ -159,7 +165,7 @@ def collect(work: Path, out: Path) -> int:
         with Image.open(path) as picture:
             picture.convert("RGB").quantize(COLOURS).save(target, optimize=True)
         print(f"{target}  {target.stat().st_size / 1e3:.0f} kB")
-    missing = [name for name in PICTURES if not (work / f"shot_{name}.png").is_file()]
+    missing = [name for name in names if not (work / f"shot_{name}.png").is_file()]
     if missing:
         print(f"missing: {', '.join(missing)}", file=sys.stderr)
     return 1 if missing else 0
