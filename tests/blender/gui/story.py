@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import addon_utils
 import bpy
 
 TICK_S, DRAWN_S, LONGEST_S = 0.2, 2.0, 700.0
@@ -122,6 +123,7 @@ def image_story(window: Window, chosen: Any, task: dict[str, Any]) -> Iterator[f
     yield from window.open_tab()
     settings, jobs = bpy.context.scene.diorama.picture, sys.modules[f"{MODULE}.jobs"]
     settings.seed, settings.prompt, settings.method = 3, "a red cube", "sds"
+    settings.steps, settings.overrides = task["steps"], '{"lr": 0.1}'  # few and long ones
     yield DRAWN_S
     window.call(bpy.ops.diorama.generate_image)
     yield from ended(jobs)
@@ -176,15 +178,14 @@ def generate(window: Window, status: Any) -> Iterator[float | Callable[[], bool]
 
 
 def preferences(window: Window, chosen: Any) -> Iterator[float | Callable[[], bool]]:
-    """The add-on's preferences, in the window that Blender opens for them."""
+    """The add-on's preferences, in the editor that Blender otherwise opens in a window of its own."""
     chosen.location = "INSTALL"
-    window.call(bpy.ops.preferences.addon_show, module=MODULE)
-    yield DRAWN_S
-    opened = bpy.context.window_manager.windows[-1]
-    area = max(opened.screen.areas, key=lambda area: area.width * area.height)
-    yield from ask(window.out, "preferences", opened, area, (area.width, area.height))
-    with bpy.context.temp_override(window=opened):
-        bpy.ops.wm.window_close()
+    window.become("PREFERENCES")
+    bpy.context.preferences.active_section = "ADDONS"
+    bpy.context.window_manager.addon_search = "Diorama"
+    addon_utils.module_bl_info(sys.modules[MODULE])["show_expanded"] = True
+    yield from window.shoot("preferences")
+    window.become("VIEW_3D")
     yield DRAWN_S
 
 
