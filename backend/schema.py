@@ -134,6 +134,9 @@ class Settings(_Strict):
         "float32"  # of the frozen networks; the CPU takes float32
     )
     encode_at_once: Annotated[int, Field(ge=0, le=16)] = 0  # views the autoencoder holds for the gradient; 0: all
+    vae_tile_px: Annotated[int, Field(ge=0, le=4096, multiple_of=32)] = 0  # the autoencoder works on larger pictures in
+    # tiles of this edge; 0: whole
+    offload_idle: bool = False  # CUDA: prior and VLM take turns on the GPU, the idle one waits in the CPU's memory
     vlm_px: Annotated[int, Field(ge=32, le=4096)] | None = None  # largest edge of a square picture that the VLM sees
     vlm_four_bit: bool = False  # its weights in 4 bits each; needs CUDA and bitsandbytes
 

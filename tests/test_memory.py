@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from backend.guidance.diffusion import DiffusionPrior, load_prior
-from backend.guidance.memory import in_chunks
+from backend.guidance.memory import Turns, in_chunks
 from backend.guidance.models import load_models, network_dtype
+from backend.guidance.variational import VariationalScore
 from backend.presets import PRESETS, settings_for
 from tests.small_models import write_small_models
 
@@ -73,3 +74,88 @@ def test_the_cpu_always_computes_in_float32() -> None:
     settings = PRESETS["draft"]
     assert network_dtype(settings, CPU) == torch.float32
     assert network_dtype(settings, torch.device("cuda")) == torch.bfloat16
+
+
+def held_for_the_gradient(prior: DiffusionPrior, pictures: torch.Tensor) -> int:
+    """Numbers kept between encoding and its gradient, weights not counted."""
+    weights, held = {p.data_ptr() for p in prior.vae.parameters()}, {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.data_ptr() not in weights:
+            held[tensor.data_ptr()] = tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        latents = prior.encode(pictures.requires_grad_())
+    assert latents.requires_grad
+    return sum(held.values())
+
+
+def test_tiles_hold_less_and_are_right_away_from_their_seams(folders) -> None:
+    prior = load_prior(folders[0], CPU)
+    pictures = torch.rand(1, 128, 192, 3, generator=torch.Generator().manual_seed(0))
+    whole = held_for_the_gradient(prior, pictures.clone())
+    prior.use_tiles(64)
+    tiled = held_for_the_gradient(prior, pictures.clone())
+    assert tiled < whole / 3
+    latents = prior.encode(pictures)
+    assert latents.shape == (1, 8, 32, 48)
+    corner = prior.encode(pictures[:, :64, :64])
+    torch.testing.assert_close(latents[:, :, :12, :12], corner[:, :, :12, :12], atol=1e-5, rtol=1e-4)
+    assert prior.decode(latents).shape == pictures.shape
+
+
+def test_pictures_no_larger_than_a_tile_are_encoded_as_without_tiles(folders) -> None:
+    prior = load_prior(folders[0], CPU)
+    wanted = encoded(prior, 0)
+    prior.use_tiles(64)
+    for got, expected in zip(encoded(prior, 0), wanted, strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-5)
+
+
+class Moved(torch.nn.Module):
+    """A network that remembers where it was sent, and stays on the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: list[str] = []
+
+    def to(self, device: torch.device) -> "Moved":
+        self.places.append(device.type)
+        return self
+
+
+def test_networks_take_turns_and_move_only_when_the_other_one_had_its_turn() -> None:
+    turns, one, other = Turns(torch.device("cuda")), Moved(), Moved()
+    use_one, use_other = turns.add([one]), turns.add([other])
+    assert one.places == other.places == ["cpu"]
+    for use in (use_one, use_one, use_other, use_other, use_one):
+        use()
+    assert one.places == ["cpu", "cuda", "cpu", "cuda"]
+    assert other.places == ["cpu", "cuda", "cpu"]
+
+
+def test_every_use_of_a_network_makes_it_ready_first(folders) -> None:
+    settings = settings_for("starter", {"prior": str(folders[0]), "vlm": str(folders[1]), "offload_idle": True})
+    models, calls = load_models(settings, CPU), []
+    models.prior.make_ready = lambda: calls.append("prior")
+    models.vlm.make_ready = lambda: calls.append("vlm")
+    own = VariationalScore(models.prior, torch.Generator().manual_seed(0))
+    assert calls.pop() == "prior"
+    images, t, poses = torch.rand(1, 64, 64, 3), torch.tensor([500]), torch.zeros(1, 16)
+    with torch.no_grad():
+        text, latents = models.prior.encode_text(["a red cube"]), models.prior.encode(images)
+    assert calls == ["prior"]
+    uses = {
+        "prior": [
+            lambda: models.prior.predict_noise(latents, t, text, poses),
+            lambda: own.predict_noise(latents, t, text, poses),
+            lambda: own.learn(latents, text, text, poses),
+        ],
+        "vlm": [lambda: models.vlm.look(images), lambda: models.vlm.log_odds(images, ["is there a red cube"])],
+    }
+    for name, group in uses.items():
+        for use in group:
+            calls.clear()
+            use()
+            assert calls and set(calls) == {name}

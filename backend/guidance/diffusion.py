@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerBase
 from ..errors import ModelError
 from ..render.views import OBJECT_VIEWS
 from .loading import check_weights, read_config, refuse_missing
-from .memory import in_chunks
+from .memory import in_chunks, ready
 from .multiview import ELEVATION_DEG, MultiViewUNet
 from .mvdream import Parts, checkpoint_file, is_port, load_checkpoint, load_port_denoiser
 from .text import unknown_words, words_cut
@@ -39,6 +39,7 @@ class DiffusionPrior:
         self.unet = unet.eval().requires_grad_(False)
         self.scheduler = scheduler
         self.encode_at_once = 0  # pictures; 0: all, with every activation kept for the gradient
+        self.make_ready = ready  # called before denoiser or text encoder is used, which may wait elsewhere
         self.alphas_cumprod = scheduler.alphas_cumprod.to(unet.device)  # (T,), alpha_bar of DDPM (arXiv 2006.11239)
 
     @property
@@ -61,9 +62,23 @@ class DiffusionPrior:
         """What poses are embedded in: a LoRA's own embedding of them (guidance/variational.py) is float32 always."""
         return next(self.unet.class_embedding.parameters()).dtype
 
+    def use_tiles(self, edge_px: int) -> None:
+        """Let the autoencoder work on larger pictures tile by tile, with few activations kept for the gradient.
+
+        Tiles overlap by a quarter and are blended there. edge_px: of a tile, a multiple of 32; 0: whole pictures.
+        """
+        self.vae.use_tiling = edge_px > 0
+        if not edge_px:
+            self.vae.disable_gradient_checkpointing()
+            return
+        self.vae.enable_gradient_checkpointing()
+        self.vae.tile_sample_min_size = edge_px
+        self.vae.tile_latent_min_size = edge_px // 2 ** (len(self.vae.config.block_out_channels) - 1)
+
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
         """Text embeddings: (N, L, C). Of a prompt longer than the tokenizer takes the end is lost: see words_cut."""
+        self.make_ready()
         ids = self.tokenizer(
             list(prompts), padding="max_length", max_length=self.tokenizer.model_max_length, truncation=True
         )["input_ids"]
@@ -90,6 +105,7 @@ class DiffusionPrior:
 
         t: (B,) int64 timesteps. text: (B, L, C). poses: (B, 16) camera-to-world, or None for a model without cameras.
         """
+        self.make_ready()
         out = self.unet(
             noisy.to(self.unet.dtype),
             t,

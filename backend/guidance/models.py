@@ -11,6 +11,7 @@ import transformers
 from ..models_table import require_model
 from ..schema import Settings
 from .diffusion import DiffusionPrior, load_prior
+from .memory import Turns
 from .text import known_words
 from .vlm import VisionLanguageModel, load_vlm
 
@@ -20,6 +21,17 @@ class Models(NamedTuple):
 
     prior: DiffusionPrior
     vlm: VisionLanguageModel
+
+    def set_up(self, settings: Settings, device: torch.device) -> Models:
+        """The same networks, made to use as much of the device's memory as the settings allow."""
+        self.prior.encode_at_once = settings.encode_at_once
+        self.prior.use_tiles(settings.vae_tile_px)
+        if settings.offload_idle and device.type == "cuda":
+            turns = Turns(device)  # the autoencoder is small, and so are 4-bit weights: they stay
+            self.prior.make_ready = turns.add([self.prior.unet, self.prior.text_encoder])
+            if not settings.vlm_four_bit:
+                self.vlm.make_ready = turns.add([self.vlm.network])
+        return self
 
     def warnings(self, prompts: list[str]) -> list[str]:
         """One line for each model that does not know some of the prompts' words, and for each prompt it would cut."""
@@ -48,10 +60,12 @@ def load_models(settings: Settings, device: torch.device) -> Models:
     folders = require_model(settings.prior, "prior"), require_model(settings.vlm, "vlm")
     dtype = network_dtype(settings, device)
     prior = load_prior(folders[0], device, dtype)
-    prior.encode_at_once = settings.encode_at_once
     # The VLM's gradient goes through all of it, and float16 would lose what is small.
     vlm_dtype = torch.bfloat16 if dtype == torch.float16 else dtype
-    return Models(prior, load_vlm(folders[1], device, vlm_dtype, settings.vlm_four_bit, settings.vlm_px))
+    if settings.offload_idle:  # not both on the device, not even while they are loaded
+        prior.unet.to("cpu")
+    vlm = load_vlm(folders[1], device, vlm_dtype, settings.vlm_four_bit, settings.vlm_px)
+    return Models(prior, vlm).set_up(settings, device)
 
 
 def network_dtype(settings: Settings, device: torch.device) -> torch.dtype:

@@ -40,6 +40,8 @@ class VariationalScore:
         """
         unet = _sharing_copy(prior.unet)
         self.model = DiffusionPrior(prior.tokenizer, prior.text_encoder, prior.vae, unet, prior.scheduler)
+        self.model.make_ready = prior.make_ready
+        prior.make_ready()  # the LoRA is made where the weights are
         seed = int(torch.randint(2**31, (), generator=generator))
         with torch.random.fork_rng(devices=[]):  # peft draws the LoRA from the global generator
             torch.manual_seed(seed)
@@ -75,6 +77,7 @@ class VariationalScore:
         if self.own_cameras:  # a prior that knows cameras was never without one, and the LoRA need not be
             poses = poses * kept[:, None]
         alpha_bar = model.alphas_cumprod[t]
+        model.make_ready()
         dtype = model.unet.dtype
         noisy = add_noise(clean, noise, alpha_bar).to(dtype)
         predicted = model.unet(

@@ -24,6 +24,7 @@ from transformers import (
 
 from ..errors import ModelError
 from .loading import check_weights, read_config, refuse_missing
+from .memory import ready
 from .packing import Packed, attention_mask, pack
 from .preprocess import Preprocessing, read_preprocessing, to_patches
 from .questions import FULL, SHORT
@@ -68,6 +69,7 @@ class VisionLanguageModel:
         self.network = network.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.preprocessing = preprocessing
+        self.make_ready = ready  # called before the network is used, which may wait elsewhere
         self.yes_id, self.no_id = (single_token(tokenizer, word) for word in ("Yes", "No"))
         self.wording = SHORT if unknown_words(tokenizer, " ".join(FULL.both)) else FULL  # what it understands
 
@@ -84,6 +86,7 @@ class VisionLanguageModel:
 
         largest_px: pictures larger than a square of this edge are scaled down to it, which makes questions cheaper.
         """
+        self.make_ready()
         preprocessing = self.preprocessing.within(largest_px)
         pixel_values, grid = to_patches(images, preprocessing)
         features = self.network.get_image_features(
@@ -94,6 +97,7 @@ class VisionLanguageModel:
 
     def ask(self, sight: Sight, questions: Sequence[str], views: Sequence[int] | None = None) -> Answers:
         """The answers to questions about what was looked at, all in one pass. views: show only these pictures of it."""
+        self.make_ready()
         sight = sight if views is None else sight.of(views)
         packed = self.packed(sight.grids, questions)
         output = self.network(
