@@ -21,7 +21,7 @@ def write_small_prior(family: str, folder: Path, variant: str | None = None, sha
     """
     torch.manual_seed(0)
     two = family != "sd-1.5"
-    _tokenizer(folder / "tokenizer")
+    write_clip_tokenizer(folder / "tokenizer")
     text = CLIPTextConfig(
         vocab_size=512 + 2,
         hidden_size=WIDTH,
@@ -67,7 +67,7 @@ def _scheduler(family: str) -> PNDMScheduler | DDIMScheduler:
     return PNDMScheduler(**NOISE, skip_prk_steps=True)  # as 1.5 and 2.1-base come
 
 
-def _tokenizer(folder: Path) -> None:
+def write_clip_tokenizer(folder: Path) -> None:
     """CLIP's byte-pair tokenizer with letters only, as vocab.json and merges.txt, without tokenizer.json."""
     folder.mkdir(parents=True)
     letters = [chr(33 + i) if i < 94 else chr(161 + i) for i in range(256)]

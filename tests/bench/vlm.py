@@ -85,12 +85,16 @@ def real(kind: type[PreTrainedModel], config: object, device: torch.device) -> P
 
 
 def qwen3_config(hidden: int, inner: int, layers: int, heads: int, vision: dict[str, object]) -> Qwen3VLConfig:
-    """The architecture of Qwen3-VL in one of its sizes, as its config.json gives it."""
+    """The architecture of Qwen3-VL in one of its sizes, as its config.json gives it; the smaller ones share the words'
+    vectors between input and output.
+    """
     text = dict(vocab_size=151936, hidden_size=hidden, intermediate_size=inner, num_hidden_layers=layers)
     text |= dict(num_attention_heads=heads, num_key_value_heads=8, head_dim=128)
     rope = dict(rope_type="default", rope_theta=5e6, mrope_section=[24, 20, 20], mrope_interleaved=True)
     return Qwen3VLConfig(
-        text_config=text | {"rope_parameters": rope}, vision_config=vision | {"out_hidden_size": hidden}
+        text_config=text | {"rope_parameters": rope},
+        vision_config=vision | {"out_hidden_size": hidden},
+        tie_word_embeddings=hidden < 4096,
     )
 
 
