@@ -100,7 +100,9 @@ def draw_offline(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
         layout.prop(context.preferences.system, "use_online_access", text="Allow Online Access")
 
 
-def draw_backend(layout: bpy.types.UILayout, context: bpy.types.Context, status: Any) -> None:
+def draw_backend(
+    layout: bpy.types.UILayout, context: bpy.types.Context, status: Any, in_preferences: bool = False
+) -> None:
     """One line on the backend, and what can be done about it."""
     said, icon = STATES.get(status.backend, STATES["unknown"])
     row = layout.row(align=True)
@@ -111,7 +113,8 @@ def draw_backend(layout: bpy.types.UILayout, context: bpy.types.Context, status:
     elif status.backend in ("none", "unknown"):
         row.operator("diorama.start", text="", icon="PLAY")
     row.operator("diorama.open_log", text="", icon="TEXT")
-    row.operator("diorama.open_preferences", text="", icon="PREFERENCES")
+    if not in_preferences:
+        row.operator("diorama.open_preferences", text="", icon="PREFERENCES")
     if status.backend == "installing":
         draw_text(layout, context, status.install_line or "This takes some minutes", "BLANK1")
         layout.operator("diorama.cancel_install", icon="CANCEL")
@@ -122,6 +125,8 @@ def draw_preferences(layout: bpy.types.UILayout, chosen: Any, context: bpy.types
     status = context.window_manager.diorama
     layout.use_property_split = True
     layout.prop(chosen, "location")
+    if chosen.location != "REMOTE":
+        layout.prop(chosen, "device")
     if chosen.location == "INSTALL":
         _draw_install(layout, chosen, context)
     elif chosen.location == "PYTHON":
@@ -129,10 +134,8 @@ def draw_preferences(layout: bpy.types.UILayout, chosen: Any, context: bpy.types
     else:
         layout.prop(chosen, "address")
         layout.prop(chosen, "token")
-    if chosen.location != "REMOTE":
-        layout.prop(chosen, "device")
     layout.separator()
-    draw_backend(layout, context, status)
+    draw_backend(layout, context, status, in_preferences=True)
     draw_fault(layout, context, status)
 
 

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import addon_utils
 import bpy
 
 TICK_S, DRAWN_S, LONGEST_S = 0.2, 2.0, 700.0
 MODULE = "bl_ext.user_default.diorama"
 KEPT_PX = (760, 960)  # of the 3D view in a picture: the sidebar, and what stands beside it
+PREFERENCES_PX = (1240, 640)
 BOXES = (  # prompt, centre and size in metres
     ("a brown table", (0.0, 0.0, 0.5), (1.6, 1.0, 1.0)),
     ("a red mug", (0.35, 0.0, 1.3), (0.6, 0.6, 0.6)),
@@ -60,11 +60,11 @@ class Window:
         region.view_distance = distance_m
         region.view_location = (0.0, 0.0, 0.7)
 
-    def shoot(self, name: str) -> Iterator[float | Callable[[], bool]]:
-        """Ask for a picture of the 3D view, and wait until it is taken: only the display has what is on the screen."""
+    def shoot(self, name: str, most_px: tuple[int, int] = KEPT_PX) -> Iterator[float | Callable[[], bool]]:
+        """Ask for a picture of the view, and wait until it is taken: only the display has what is on the screen."""
         self.area.tag_redraw()
         yield DRAWN_S
-        yield from ask(self.out, name, self.window, self.area, KEPT_PX)
+        yield from ask(self.out, name, self.window, self.area, most_px)
 
 
 def ask(out: Path, name: str, window: Any, area: Any, most_px: tuple[int, int]) -> Iterator[Callable[[], bool]]:
@@ -128,7 +128,7 @@ def image_story(window: Window, chosen: Any, task: dict[str, Any]) -> Iterator[f
     window.call(bpy.ops.diorama.generate_image)
     yield from ended(jobs)
     settings.source, settings.target, settings.edit_method = "a red cube", "a blue cube", "reward-dds"
-    window.call(bpy.ops.image.view_all, fit_view=True)
+    window.call(bpy.ops.image.view_zoom_ratio, ratio=6.0)
     yield DRAWN_S
     window.call(bpy.ops.diorama.edit_image)
     status = bpy.context.window_manager.diorama
@@ -183,8 +183,8 @@ def preferences(window: Window, chosen: Any) -> Iterator[float | Callable[[], bo
     window.become("PREFERENCES")
     bpy.context.preferences.active_section = "ADDONS"
     bpy.context.window_manager.addon_search = "Diorama"
-    addon_utils.module_bl_info(sys.modules[MODULE])["show_expanded"] = True
-    yield from window.shoot("preferences")
+    window.call(bpy.ops.preferences.addon_expand, module=MODULE)
+    yield from window.shoot("preferences", PREFERENCES_PX)
     window.become("VIEW_3D")
     yield DRAWN_S
 
