@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from .dataset import PIXELS
+from .pose_embedding import begin_with_harmonics
 from .vocabulary import caption_tokenizer
 
 CAPTION_TOKENS = 10
 LATENT_PX = PIXELS // 4
 LATENT_CHANNELS = 8
 TEXT_WIDTH = 64
-POSE_GAIN = 2.0  # standard deviation of the weights that see the pose at first
 
 
 def build_vae() -> AutoencoderKL:
@@ -49,20 +47,8 @@ def build_unet() -> UNet2DConditionModel:
         class_embed_type="projection",
         projection_class_embeddings_input_dim=16,
     )
-    spread_poses(unet)
+    begin_with_harmonics(unet.class_embedding)
     return unet
-
-
-def spread_poses(unet: UNet2DConditionModel) -> None:
-    """Start the camera's embedding with steep random features of the pose (arXiv 2006.10739).
-
-    With torch's own start it hardly tells a cube's corner from its face: 45 degrees change 16 numbers too little.
-    """
-    first, second = unet.class_embedding.linear_1, unet.class_embedding.linear_2
-    nn.init.normal_(first.weight, std=POSE_GAIN)
-    nn.init.uniform_(first.bias, -2 * POSE_GAIN, 2 * POSE_GAIN)
-    with torch.no_grad():
-        second.weight.div_(POSE_GAIN)
 
 
 def build_text_encoder() -> CLIPTextModel:
