@@ -5,12 +5,10 @@ Symbols are DDPM's: x_t = sqrt(alpha_bar) x + sqrt(1 - alpha_bar) eps.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-Weighting = Literal["sigma squared", "uniform", "fantasia"]
+from .options import Weighting
 
 
 def add_noise(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
