@@ -65,8 +65,8 @@ def view_mixture(azimuth_deg: Tensor, elevation_deg: Tensor) -> Mixture:
 
     The words change over continuously, front to side to back. A view from the side or behind is turned away from the
     front, which priors have seen most of and which makes the Janus problem, and near the front from the side. The
-    weights a exp(-b r) + c are the ones the paper's 3D experiments use; they vanish where a view is what its words say
-    and do not jump between the quarters. From overhead there is nothing to turn away from.
+    weights a exp(-b r) + c are threestudio's defaults; they vanish where a view is what its words say and do not jump
+    between the quarters. From overhead there is nothing to turn away from.
     """
     turn = ((azimuth_deg + 180.0) % 360.0 - 180.0).abs() / 90.0  # 0 front, 1 side, 2 back
     front, back = (1.0 - turn).clamp_min(0.0), (turn - 1.0).clamp_min(0.0)
