@@ -27,10 +27,12 @@ def save_checkpoint(
     variational: Mapping[int, VariationalScore],
     step: int,
     request: str,
+    rewards: Mapping[str, float],
 ) -> None:
     """Write everything the next step depends on. `request` is the effective request as JSON. Raises OutputError.
 
-    pull_norms: by slot, what the rewards are measured against (Objective.pull_norms). variational: by slot, for VSD.
+    rewards: log-odds of Yes, by question; the last time each was asked. pull_norms: by slot, what they are measured
+    against (Objective.pull_norms). variational: by slot, for VSD.
     """
     tensors = {f"scene.{key}": value.detach().cpu().contiguous() for key, value in scene.state_dict().items()}
     tensors |= _moments(optimizer, "optimizer")
@@ -40,7 +42,8 @@ def save_checkpoint(
     tensors |= {f"pull_norm.{index}": norm.detach().cpu() for index, norm in pull_norms.items()}
     tensors["generator"] = generator.get_state()
     with atomic_write(path) as file:
-        file.write(save(tensors, metadata={"step": str(step), "request": request}))
+        metadata = {"step": str(step), "request": request, "rewards": json.dumps(dict(rewards))}
+        file.write(save(tensors, metadata=metadata))
 
 
 def _moments(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
@@ -62,6 +65,7 @@ class Checkpoint:
                 self._tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
             self.step = int(metadata["step"])
             self.request: dict = json.loads(metadata["request"])
+            self.rewards: dict[str, float] = json.loads(metadata.get("rewards", "{}"))
 
     def restore_scene(self, scene: Scene) -> None:
         """Put shapes, colours and placements back, on the grid they were saved on."""

@@ -75,6 +75,7 @@ def generate(
         resume.restore_generator(generator)
         resume.restore_variational(loop.objective.distiller.own)
         loop.objective.pull_norms = resume.pull_norms(device)
+        loop.objective.rewards |= resume.rewards
     first, started = resume.step if resume else 0, time.monotonic()
     steps = settings.steps * len(scene.free)
     saved, refine_at = started, round(settings.refine_at * steps)
@@ -96,6 +97,7 @@ def generate(
             variational=loop.objective.distiller.own,
             step=step + 1,
             request=told,
+            rewards=dict(loop.objective.rewards),
         )
         if now - saved > settings.checkpoint_every_s:
             save(checkpoint_path)

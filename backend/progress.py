@@ -59,4 +59,5 @@ def describe(step: Step) -> str:
         shown.append(f"reward {100 * sum(yes) / len(yes):.0f} %")
     minutes, seconds = divmod(round(step.seconds_left), 60)
     bar = "#" * full + "-" * (WIDTH - full)
-    return f"[{bar}] {step.step}/{step.steps}  {'  '.join(shown)}  {minutes}:{seconds:02d} left"
+    shown.append(f"{minutes}:{seconds:02d} left" if step.step < step.steps else "writing the result")
+    return f"[{bar}] {step.step}/{step.steps}  {'  '.join(shown)}"

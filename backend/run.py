@@ -10,8 +10,8 @@ import torch
 
 from .checkpoint import Checkpoint
 from .export.files import check_writable
-from .export.result import Written, write_result
-from .generate import OnStep, generate
+from .export.result import OnPart, Written, write_result
+from .generate import OnStep, Step, generate
 from .guidance.models import Models, load_models
 from .prepare import prepare, with_meshes
 from .presets import settings_for
@@ -30,13 +30,17 @@ def run(
     resume: Checkpoint | None = None,
     models: Models | None = None,
     meshes: Path | None = None,
+    on_part: OnPart = lambda: None,
+    keep: Path | None = None,
 ) -> Written:
     """Generate the request's scene and write its files into `folder`.
 
-    `models` saves loading them again; they must be the ones the request's settings name. The checkpoint stays until
-    the result is written. A run that starts anew removes what an earlier one left there, so that a checkpoint always
-    belongs to the folder's last run. `meshes` is a GLB with a node for each slot of kind start or context; a checkpoint
-    has them inside. Raises UserError for whatever the user can mend.
+    `models` saves loading them again; they must be the ones the request's settings name. The checkpoint, since the
+    last step one of that step, stays until the result is written, and is then moved to `keep` where that is given. A
+    run that starts anew removes what an earlier one left there, so that a checkpoint always belongs to the folder's
+    last run. `meshes` is a GLB with a node for each slot of kind start or context; a checkpoint has them inside. An
+    exception from `on_step`, or from `on_part`, which is called before each part of the result, ends the run; resuming
+    from the checkpoint then goes on. Raises UserError for whatever the user can mend.
     """
     started = time.monotonic()
     settings = settings_for(request.preset, request.settings)
@@ -52,13 +56,22 @@ def run(
     warnings += models.warnings(_prompts(request))
     for warning in warnings:
         on_warning(warning)
-    if resume is None or resume.path.resolve() != (folder / CHECKPOINT).resolve():
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+    checkpoint = folder / CHECKPOINT
+    if resume is None or resume.path.resolve() != checkpoint.resolve():
+        checkpoint.unlink(missing_ok=True)
+
+    def after_step(step: Step) -> None:
+        if step.step == step.steps:  # writing the result may be stopped, too
+            step.save(checkpoint)
+        on_step(step)
+
     loading_s = time.monotonic() - started
-    outcome = generate(request, settings, models, device, on_step, folder / CHECKPOINT, resume, given)
+    outcome = generate(request, settings, models, device, after_step, checkpoint, resume, given)
     timings_s = {"loading": loading_s, "optimisation": outcome.seconds}
-    written = write_result(folder, request, settings, outcome.scene, outcome.rewards, timings_s, warnings)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    written = write_result(folder, request, settings, outcome.scene, outcome.rewards, timings_s, warnings, on_part)
+    if keep and checkpoint.is_file():
+        checkpoint.replace(keep)
+    checkpoint.unlink(missing_ok=True)
     return written
 
 

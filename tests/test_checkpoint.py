@@ -14,6 +14,7 @@ from backend.schema import Slot
 CPU = torch.device("cpu")
 PULL_NORMS = {0: torch.tensor(0.1), 1: torch.tensor(3e-9)}
 REQUEST = '{"prompt": "a cube", "seed": 4}'
+REWARDS = {"cube: Is it whole?": -0.1234567890123, "cube on top of ball": 2.5}
 
 
 def make_scene(seed: int = 0, slots: int = 2, resolution: int = 8) -> Scene:
@@ -43,7 +44,7 @@ def saved(tmp_path) -> tuple[Path, Scene, torch.optim.Optimizer, torch.Generator
     optimizer = make_adam(scene)
     advance(scene, optimizer, generator)
     path = tmp_path / "folder" / "checkpoint.safetensors"
-    save_checkpoint(path, scene, optimizer, generator, PULL_NORMS, {}, 5, REQUEST)
+    save_checkpoint(path, scene, optimizer, generator, PULL_NORMS, {}, 5, REQUEST, REWARDS)
     return path, scene, optimizer, generator
 
 
@@ -72,6 +73,10 @@ def test_the_norms_of_the_priors_pulls_are_kept_exactly(saved) -> None:
     assert Checkpoint(saved[0]).pull_norms(CPU) == PULL_NORMS
 
 
+def test_the_rewards_are_kept_exactly(saved) -> None:
+    assert Checkpoint(saved[0]).rewards == REWARDS
+
+
 def test_nothing_else_is_left_in_the_folder(saved) -> None:
     assert [p.name for p in saved[0].parent.iterdir()] == ["checkpoint.safetensors"]
 
@@ -81,7 +86,7 @@ def test_a_checkpoint_replaces_the_last_one_while_that_is_in_use(saved) -> None:
     first = Checkpoint(path)
     before = scene.slots[0].shape.sdf.detach().clone()
     advance(scene, optimizer, generator)
-    save_checkpoint(path, scene, optimizer, generator, PULL_NORMS, {}, 6, REQUEST)
+    save_checkpoint(path, scene, optimizer, generator, PULL_NORMS, {}, 6, REQUEST, REWARDS)
     other = make_scene()
     first.restore_scene(other)
     assert torch.equal(other.slots[0].shape.sdf, before)
@@ -135,4 +140,4 @@ def test_a_place_that_cannot_be_written_is_named(saved, tmp_path) -> None:
     _, scene, optimizer, generator = saved
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="could not be written"):
-        save_checkpoint(tmp_path / "file" / "c.safetensors", scene, optimizer, generator, {}, {}, 1, REQUEST)
+        save_checkpoint(tmp_path / "file" / "c.safetensors", scene, optimizer, generator, {}, {}, 1, REQUEST, {})

@@ -1,12 +1,15 @@
 """The command line: exit status, one clear message, whole files or none, Ctrl-C, resuming. Networks are untrained."""
 
+import itertools
 import json
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,11 +17,14 @@ import torch
 
 from backend.checkpoint import Checkpoint
 from backend.cli import main
+from backend.errors import OutputError
+from backend.export.result import TURNTABLE_FRAMES
 from backend.presets import model_folder
 from backend.run import CHECKPOINT, run
 from backend.schema import read_request
 from tests.small_models import write_small_models
 
+CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[1]
 RESULT = ["preview.png", "report.json", "scene.glb", "turntable.gif"]
 
@@ -176,7 +182,23 @@ def test_a_read_only_folder_is_refused(capsys, write, request_data, mount) -> No
     assert "read-only" in message
 
 
-@pytest.mark.parametrize("every_s", [1e-9, 1e6])  # the checkpoint meets the full disk, or the result does
+def test_a_result_that_meets_a_full_disk_leaves_its_checkpoint_and_no_half_of_a_file(request_data, mount) -> None:
+    folder = mount("size=8m")
+
+    def fill() -> None:
+        with suppress(OSError), open(folder / "other", "wb") as file:
+            file.write(bytes(8 << 20))
+
+    with pytest.raises(OutputError, match=r"no space left.*disk space") as caught:
+        run(read_request(request_data), folder, CPU, lambda step: None, lambda text: None, on_part=fill)
+    assert caught.value.where == str(folder / "scene.glb")
+    assert sorted(path.name for path in folder.iterdir()) == [CHECKPOINT, "other"]
+    (folder / "other").unlink()
+    assert main(["generate", "--resume", str(folder / CHECKPOINT)]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == RESULT
+
+
+@pytest.mark.parametrize("every_s", [1e-9, 1e6])  # the first checkpoint meets the full disk, or the last one
 def test_a_full_disk_leaves_no_half_of_a_file(capsys, write, request_data, mount, every_s) -> None:
     folder = mount("size=8k")
     request_data["settings"]["checkpoint_every_s"] = every_s
@@ -227,6 +249,50 @@ def test_a_stopped_run_resumes_to_the_bytes_of_an_undisturbed_one(capsys, write,
     one, two = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("whole", "stopped"))
     assert one["slots"] == two["slots"]
     assert one["rewards"] == two["rewards"]
+
+
+def test_a_result_is_there_whole_or_not_at_all_wherever_its_writing_stops(request_data, tmp_path) -> None:
+    class Stop(Exception):
+        pass
+
+    def write_result(until: float, folder: Path) -> int:
+        """Parts until the end, when none is the one to stop at."""
+        calls = itertools.count(1)
+
+        def on_part() -> None:
+            if next(calls) == until:
+                raise Stop
+
+        resume = Checkpoint(folder / CHECKPOINT) if (folder / CHECKPOINT).is_file() else None
+        run(read_request(request_data), folder, CPU, lambda step: None, lambda text: None, resume, on_part=on_part)
+        return next(calls) - 1
+
+    parts = write_result(math.inf, tmp_path / "whole")
+    assert parts == 1 + 6 + TURNTABLE_FRAMES + 1  # objects, views of the contact sheet, of the turntable, the end
+    stopped = tmp_path / "stopped"
+    for part in (1, 2, 8, parts):
+        with pytest.raises(Stop):
+            write_result(part, stopped)
+        assert [path.name for path in stopped.iterdir()] == [CHECKPOINT]
+    assert Checkpoint(stopped / CHECKPOINT).step == request_data["settings"]["steps"]
+    assert write_result(math.inf, stopped) == parts
+    assert sorted(path.name for path in stopped.iterdir()) == RESULT
+    for name in ("scene.glb", "preview.png", "turntable.gif"):
+        assert (stopped / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    one, two = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("whole", "stopped"))
+    assert one["rewards"] and one["rewards"] == two["rewards"]
+
+
+def test_a_run_that_is_stopped_while_its_result_is_written_leaves_the_earlier_one(request_data, tmp_path) -> None:
+    (tmp_path / "scene.glb").write_bytes(b"of an earlier run")
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(read_request(request_data), tmp_path, CPU, lambda step: None, lambda text: None, on_part=stop)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CHECKPOINT, "scene.glb"]
+    assert (tmp_path / "scene.glb").read_bytes() == b"of an earlier run"
 
 
 def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_resume(write, request_data, tmp_path) -> None:

@@ -27,6 +27,10 @@ def test_a_line_says_step_loss_reward_and_time_left() -> None:
     assert line == f"[{12 * '#'}{12 * '-'}] 5/10  prior 3.10  reward 50 %  1:42 left"
 
 
+def test_after_the_last_step_the_line_says_what_goes_on() -> None:
+    assert describe(step(10, seconds_left=0.0)) == f"[{24 * '#'}] 10/10  prior 3.10  writing the result"
+
+
 @pytest.mark.parametrize("log_odds", [1e9, -1e9, 0.0])
 def test_extreme_rewards_are_percentages_too(log_odds) -> None:
     assert f"reward {round(50 + 50 * math.copysign(log_odds != 0, log_odds))} %" in describe(

@@ -1,5 +1,6 @@
 """Jobs from their acceptance to their end, in a real service with a real worker and the starter models."""
 
+import time
 from collections.abc import Iterator
 from io import BytesIO
 
@@ -7,7 +8,9 @@ import pytest
 import trimesh
 from PIL import Image
 
+from backend.service.dispatcher import CANCEL_S
 from backend.service.files import FILES
+from backend.service.folder import CHECKPOINT
 from tests.service_server import CUBE, ENDLESS, QUICK, Service, Told, scene
 
 BALL = {"name": "ball", "prompt": "a blue sphere"}
@@ -125,6 +128,26 @@ def test_a_cancelled_job_keeps_where_it_was_and_goes_on_to_the_end(service) -> N
     begun = [line for line in service.log(job_id).splitlines() if line.startswith("from ")]
     assert begun[0] == "from the start"
     assert int(begun[1].removeprefix("from step ")) >= reached
+
+
+def test_a_cancel_while_the_result_is_written_is_heeded_and_resuming_writes_it(service) -> None:
+    job_id = service.submit(PAIR | {"settings": QUICK | {"preview_px": 768}})["id"]  # a long time to write
+    told = service.events(job_id)
+    assert any(event.kind == "progress" and event.data["phase"] == "exporting" for event in told)
+    told.close()
+    asked = time.monotonic()
+    assert service.ask("POST", f"/v1/jobs/{job_id}/cancel", 200).json()["state"] == "cancelling"
+    job = service.wait(job_id, "cancelled")
+    assert time.monotonic() - asked < CANCEL_S / 2  # by itself: a worker that does not heed is killed after CANCEL_S
+    assert job["has_checkpoint"] and not job["has_result"]
+    files = {path.name for path in (service.data / "jobs" / job_id).iterdir()}
+    assert files == {CHECKPOINT, "log.txt", "preview.jpg"}
+    service.ask("POST", f"/v1/jobs/{job_id}/resume", 200)
+    progress = [event.data for event in service.events(job_id) if event.kind == "progress"]
+    assert [(data["phase"], data["step"]) for data in progress] == [("loading", 0), ("exporting", STEPS)]
+    job = service.job(job_id)
+    assert job["state"] == "done" and job["has_result"] and job["has_checkpoint"]
+    assert job["relations"][0]["probability"] is not None  # asked before the cancel
 
 
 def test_who_waits_has_a_place_and_can_leave_it(service, busy) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import math
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from ..errors import OutputError
 
+UNFINISHED = ".unfinished"  # in a result's folder, while it is being written
 _REMEDIES = {
     errno.ENOSPC: "Free some disk space or choose another output folder",
     errno.EDQUOT: "Free some of your disk quota or choose another output folder",
@@ -56,6 +58,30 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         _remove(temporary)
         raise
+
+
+@contextmanager
+def written_together(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """A folder for files of these names, which move into `folder` when the block ends well and vanish when it does not.
+
+    So files that belong together are never of two runs. They move in the order of `names`. What a killed process left
+    is removed first. Raises OutputError, naming the place where the file was to be.
+    """
+    stage = folder / UNFINISHED
+    try:
+        shutil.rmtree(stage, ignore_errors=True)
+        try:
+            yield stage
+        except OutputError as error:
+            where = error.where.replace(str(stage), str(folder))
+            raise OutputError(error.what, where=where, remedy=error.remedy) from error
+        for name in names:
+            try:
+                os.replace(stage / name, folder / name)
+            except OSError as error:
+                raise output_error(error, folder / name) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 def check_writable(folder: Path) -> None:

@@ -5,6 +5,7 @@ The only place where Blender's axes (Z up) become glTF's (Y up): (x, y, z) -> (x
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,16 +85,19 @@ def export_scene(
     *,
     keep_pieces: int = 1,
     crease_deg: float = CREASE_DEG,
+    on_part: Callable[[], None] = lambda: None,
 ) -> list[ExportedSlot]:
     """What was written to the GLB at `path`, slot by slot.
 
     texture_px: edge of each slot's square textures. max_faces: triangle budget of each slot. extras: provenance of the
-    whole scene. keep_pieces: separate parts a slot may have. crease_deg: see `corner_normals`. The same input gives
-    the same bytes. Raises OutputError when the file cannot be written; nothing is left under its name then.
+    whole scene. keep_pieces: separate parts a slot may have. crease_deg: see `corner_normals`. on_part: called before
+    each slot; an exception from it ends the export. The same input gives the same bytes. Raises OutputError when the
+    file cannot be written; nothing is left under its name then.
     """
     builder = GltfBuilder("Diorama")
     exported, nodes = [], []
     for slot in slots:
+        on_part()
         result, node = _add_slot(builder, slot, texture_px, max_faces, keep_pieces, crease_deg)
         exported.append(result)
         nodes.append(node)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from ..render.views import framed
 from ..scene.mesh import Mesh, merge
 from ..scene.slots import Scene
 from ..schema import SceneRequest, Settings
+from .files import written_together
 from .glb import ExportedSlot, SlotResult, export_scene
 from .pictures import write_contact_sheet, write_turntable
 from .report import build_report, write_report
@@ -27,6 +29,8 @@ from .report import build_report, write_report
 VIEWS = {"front": (0.0, 12.0), "right": (90.0, 12.0), "back": (180.0, 12.0), "left": (270.0, 12.0)}
 THREE_QUARTER, ABOVE = (-35.0, 22.0), (-35.0, 55.0)
 TURNTABLE_FRAMES = 36
+GLB, SHEET, TURNTABLE, REPORT = "scene.glb", "preview.png", "turntable.gif", "report.json"
+OnPart = Callable[[], None]
 SUPERSAMPLING = 2  # pictures are rendered so much larger, then averaged
 
 
@@ -45,8 +49,31 @@ def write_result(
     rewards: dict[str, float],
     timings_s: dict[str, float],
     warnings: list[str],
+    on_part: OnPart = lambda: None,
 ) -> Written:
-    """Write all four files into `folder`; the GLB first, the report last. Raises OutputError."""
+    """Write all four files into `folder`, the GLB last: where that is, the others are.
+
+    on_part: called before each object, each picture and at the end. An exception from it ends the writing, and what
+    stood in the folder before is still there. Raises OutputError.
+    """
+    names = (SHEET, TURNTABLE, REPORT, GLB)
+    with written_together(folder, names) as stage:
+        checks = _write(stage, request, settings, scene, rewards, timings_s, warnings, on_part)
+        on_part()
+    return Written(tuple(folder / name for name in (GLB, SHEET, TURNTABLE, REPORT)), checks)
+
+
+def _write(
+    folder: Path,
+    request: SceneRequest,
+    settings: Settings,
+    scene: Scene,
+    rewards: dict[str, float],
+    timings_s: dict[str, float],
+    warnings: list[str],
+    on_part: OnPart,
+) -> Report:
+    """What was found to be true of the scene whose files were written into `folder`."""
     started = time.monotonic()
     with torch.no_grad():
         surfaces = scene.surfaces(training=False)
@@ -63,9 +90,8 @@ def write_result(
             for i, slot in enumerate(request.slots)
             if slot.kind != "context"
         ]
-        glb = folder / "scene.glb"
         extras = provenance | {"generator": "Diorama", "settings": settings.model_dump()}
-        exported = export_scene(results, glb, settings.texture_px, settings.max_faces, extras)
+        exported = export_scene(results, folder / GLB, settings.texture_px, settings.max_faces, extras, on_part=on_part)
         index = {slot.name: i for i, slot in enumerate(request.slots)}
         fixed = {slot.name: index[slot.name] for slot in request.slots if slot.kind == "context"}
         context = {name: scene.slots[i].mesh(i, surfaces[i]) for name, i in fixed.items()}
@@ -74,11 +100,9 @@ def write_result(
         below = scene.height_below(torch.stack(list(middles.values()))).tolist()
         ground = {name: height for name, height in zip(middles, below, strict=True) if math.isfinite(height)}
         checks = check_scene(meshes | context, request.relations, fixed=context, ground=ground)
-        sheet, turn = folder / "preview.png", folder / "turntable.gif"
         subject = _subject(scene, [(meshes | context)[name] for name in index])
-        _write_sheet(sheet, subject, settings.preview_px)
-        _write_turn(turn, subject, settings.preview_px)
-    report = folder / "report.json"
+        _write_sheet(folder / SHEET, subject, settings.preview_px, on_part)
+        _write_turn(folder / TURNTABLE, subject, settings.preview_px, on_part)
     write_report(
         build_report(
             request=request.model_dump(),
@@ -93,9 +117,9 @@ def write_result(
             rewards=rewards,
             warnings=warnings,
         ),
-        report,
+        folder / REPORT,
     )
-    return Written((glb, sheet, turn, report), checks)
+    return checks
 
 
 def _written_mesh(written: ExportedSlot, scene: Scene, index: int) -> Mesh:
@@ -121,22 +145,25 @@ def _subject(scene: Scene, placed: list[Mesh]) -> _Subject:
     return _Subject(merge(placed), scene.colour, low, high)
 
 
-def _write_sheet(path: Path, subject: _Subject, px: int) -> None:
+def _write_sheet(path: Path, subject: _Subject, px: int, on_part: OnPart) -> None:
     angles = [THREE_QUARTER, *VIEWS.values(), ABOVE]
     captions = ["three-quarter", *VIEWS, "from above"]
     azimuth_deg, elevation_deg = torch.tensor(angles, device=subject.low.device).unbind(1)
-    write_contact_sheet(_photograph(subject, azimuth_deg, elevation_deg, px), path, captions, columns=3)
+    write_contact_sheet(_photograph(subject, azimuth_deg, elevation_deg, px, on_part), path, captions, columns=3)
 
 
-def _write_turn(path: Path, subject: _Subject, px: int) -> None:
+def _write_turn(path: Path, subject: _Subject, px: int, on_part: OnPart) -> None:
     azimuth_deg = torch.arange(TURNTABLE_FRAMES, device=subject.low.device) * (360.0 / TURNTABLE_FRAMES) - 35.0
-    write_turntable(_photograph(subject, azimuth_deg, torch.full_like(azimuth_deg, 18.0), px), path)
+    write_turntable(_photograph(subject, azimuth_deg, torch.full_like(azimuth_deg, 18.0), px, on_part), path)
 
 
-def _photograph(subject: _Subject, azimuth_deg: Tensor, elevation_deg: Tensor, px: int) -> list[NDArray]:
+def _photograph(
+    subject: _Subject, azimuth_deg: Tensor, elevation_deg: Tensor, px: int, on_part: OnPart
+) -> list[NDArray]:
     """One (H, W, 3) array a view, rendered view by view: a whole turn at once would not fit a small GPU."""
     large, frames = px * SUPERSAMPLING, []
     for azimuth, elevation in zip(azimuth_deg % 360.0, elevation_deg, strict=True):
+        on_part()
         cameras: Cameras = framed(subject.low, subject.high, azimuth[None], elevation[None], zoom=0.95)
         lighting = studio_lighting(cameras, (subject.low + subject.high) / 2)
         rgb = render(subject.mesh, subject.colour, cameras, lighting, large, large).rgb

@@ -15,6 +15,7 @@ from ..guidance.questions import about_relation
 from ..presets import settings_for
 from ..run import run
 from ..schema import SceneRequest, Settings, read_request
+from .folder import FINAL
 from .loaded import Loaded
 from .memory import suggest
 from .requests import without_kind
@@ -38,9 +39,11 @@ def run_scene(task: Task, loaded: Loaded, watcher: Watcher) -> dict[str, Any]:
     def on_step(step: Step) -> None:
         watcher.on_step(step, lambda: step.pictures, step.save)
 
-    # Only where there are some: the parameter is for slots that begin from the user's own meshes.
-    meshes = {"meshes": task.upload} if task.upload else {}
-    run(request, task.folder, loaded.device, on_step, watcher.warn, resume, models, **meshes)
+    def on_part() -> None:
+        watcher.on_part(*(resume.step, resume.rewards) if resume else (0, {}))
+
+    keep = task.folder / FINAL  # refining begins there
+    run(request, task.folder, loaded.device, on_step, watcher.warn, resume, models, task.upload, on_part, keep)
     return result_of(task.folder)
 
 

@@ -7,13 +7,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
 from ..export.files import jsonable
 from ..progress import ProgressBar
-from .folder import CHECKPOINT, FINAL, PREVIEW
+from .folder import CHECKPOINT, PREVIEW
 from .preview import write_preview
 
 Tell = Callable[..., None]
@@ -40,6 +40,16 @@ class Step(Protocol):
     def seconds_left(self) -> float: ...
 
 
+class _Done(NamedTuple):
+    """The step of a run that is resumed after its last one."""
+
+    step: int
+    steps: int
+    losses: dict[str, float]
+    rewards: dict[str, float]
+    seconds_left: float
+
+
 class Watcher:
     """Follows one job."""
 
@@ -57,8 +67,6 @@ class Watcher:
         """
         self._bar.show(step)
         last, now = step.step == step.steps, time.monotonic()
-        if last and save:
-            save(self._folder / FINAL)  # refining begins here
         if not last and self._why_stop():
             try:
                 if save:
@@ -71,6 +79,16 @@ class Watcher:
         if last or now - self._told >= TELL_S:
             self._told = now
             self._tell("progress", progress=jsonable(self._progress(step, last)))
+
+    def on_part(self, done: int, rewards: dict[str, float]) -> None:
+        """Before each part of a result. Raises Stopped.
+
+        done, rewards: where the run began; told where it had no step left to do, as nothing was then.
+        """
+        if self._told == -math.inf:
+            self._told = time.monotonic()
+            self._tell("progress", progress=jsonable(self._progress(_Done(done, done, {}, rewards, 0.0), True)))
+        self.stop_if_told()
 
     def say(self, text: str) -> None:
         """A line for the log, and for who follows the job."""
