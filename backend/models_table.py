@@ -11,6 +11,7 @@ from .errors import ModelError
 
 WEIGHTS = Path(__file__).parent / "starter" / "weights"
 Kind = Literal["prior", "vlm"]
+STARTER_LICENCE = "Apache-2.0"  # of the bundled models, as of the backend
 KIND_NAMES = {"prior": "diffusion prior", "vlm": "vision-language model"}
 
 
@@ -67,6 +68,13 @@ MODELS: dict[str, Model] = {
         ),
     )
 }
+
+
+def licence_of(name: str) -> str:
+    """What the model's licence is called. name: "starter", a row of the table or a folder."""
+    if name == "starter":
+        return STARTER_LICENCE
+    return MODELS[name].licence if name in MODELS else "unknown: see the model's own page"
 
 
 def models_folder() -> Path:

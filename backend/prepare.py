@@ -17,8 +17,7 @@ def prepare(request: SceneRequest) -> tuple[SceneRequest, list[str]]:
     """The request with every slot boxed and placed, and what of the prompt was not understood, one line each.
 
     Slots and relations are read from the prompt where the request has no slots. Slots the user placed stay where they
-    are. Raises RequestError for a prompt in which no object is found, for relations that contradict each other, and
-    for slots that are all context.
+    are. Raises RequestError for a prompt in which no object is found, and for relations that contradict each other.
     """
     slots, relations, warnings = request.slots, request.relations, []
     if not slots:
@@ -27,12 +26,6 @@ def prepare(request: SceneRequest) -> tuple[SceneRequest, list[str]]:
         warnings = [f"not understood, and left in the description: {words}" for words in parsed.not_understood]
     else:
         check_consistent(relations)  # parse does so itself
-        if all(slot.kind == "context" for slot in slots):
-            raise RequestError(
-                "every slot is context, so there is nothing to generate",
-                where="slots",
-                remedy="Add a slot of kind generate or start",
-            )
     slots = lay_out(slots, relations)
     prepared = request.model_copy(update={"slots": slots, "relations": relations})
     check_request(prepared)

@@ -176,6 +176,12 @@ def check_request(request: SceneRequest) -> None:
     """Raise RequestError for what the types alone cannot see: names, relations, counts."""
     if not request.slots and not request.prompt:
         raise RequestError("nothing to generate", where="prompt", remedy="Give a prompt, or slots with prompts")
+    if request.slots and all(slot.kind == "context" for slot in request.slots):
+        raise RequestError(
+            "every slot is context, so there is nothing to generate",
+            where="slots",
+            remedy="Add a slot of kind generate or start",
+        )
     if len(request.slots) > MAX_SLOTS:
         raise RequestError(
             f"{len(request.slots)} slots, at most {MAX_SLOTS} fit one scene", where="slots", remedy="Remove some"

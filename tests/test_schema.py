@@ -71,6 +71,7 @@ FAULTS = [  # what is asked, where the error must point, what it must say
     ({"slots": [CUBE, CUBE]}, "slots[1].name", "two slots are named 'cube'"),
     ({"slots": [CUBE, {**CUBE, "name": " cube "}]}, "slots[1].name", "two slots are named 'cube'"),
     ({"slots": [{**CUBE, "name": f"cube {i}"} for i in range(MAX_SLOTS + 1)]}, "slots", "at most 16"),
+    ({"slots": [{**CUBE, "kind": "context"}], "prompt": "a ball"}, "slots", "every slot is context"),
     (related(relation="inside"), "relations[0].relation", "'on top of'"),
     (related(relation=[]), "relations[0].relation", "'on top of'"),
     (related(subject="table"), "relations[0].subject", "no slot named 'table'"),

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from backend.models_table import MODELS
 from backend.service.files import FILES
 from backend.service.guard import MOST_JSON_BYTES, is_our_name
 from tests.service_server import CUBE, QUICK, Service, scene
@@ -161,6 +162,7 @@ def test_unknown_routes_and_methods_are_told_in_the_one_shape(service, method, p
         (b"[]", "request"),
         (b"{}", "prompt"),
         (b'{"prompt": "a cube", "colour": 1}', "colour"),
+        (b'{"prompt": "a cube", "slots": [{"name": "a", "prompt": "a cube", "kind": "context"}]}', "slots"),
         (b'{"prompt": "a cube", "preset": "fast"}', "preset"),
         (b'{"prompt": "a cube", "settings": {"steps": 0}}', "settings.steps"),
         (b'{"prompt": "a cube", "settings": {"step": 1}}', "settings.step"),
@@ -250,6 +252,8 @@ def test_presets_and_models_are_listed_whole(service) -> None:
     bundled = [model for model in models if model["name"] == "starter"]
     assert sorted(model["kind"] for model in bundled) == ["prior", "vlm"]
     assert all(model["present"] and 1 < model["size_mb"] < 60 for model in bundled)
+    big = [model for model in models if model["name"] != "starter"]
+    assert big and all(model["licence"] == MODELS[model["name"]].licence for model in big)
 
 
 def test_meshes_without_a_request_leave_nothing_behind(service) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..presets import PRESETS, model_folder
+from ..models_table import licence_of, model_folder
+from ..presets import PRESETS
 from .wire import Model, ModelList, Preset, Presets
 
 _DESCRIPTIONS = {
@@ -33,13 +34,12 @@ def models() -> ModelList:
 def _model(name: str, kind: str) -> Model:
     folder = model_folder(name, kind)
     sizes = _sizes(folder)
-    licence = "Apache-2.0" if name == "starter" else "see the model's own page"
     return Model(
         name=name,
         kind=kind,  # type: ignore[arg-type] # pydantic looks
         folder=str(folder),
         present=bool(sizes),
-        licence=licence,
+        licence=licence_of(name),
         size_mb=round(sum(sizes) / 1e6, 1),
     )
 

@@ -39,7 +39,9 @@ PARTS = (MESHES, PICTURE)
 
 
 def _scene_steps(request: Any) -> int:
-    return settings_for(request.preset, request.settings).steps * max(1, len(request.slots))
+    """A prompt without slots counts as one object: how many it names, the worker finds out."""
+    free = sum(slot.kind != "context" for slot in request.slots)
+    return settings_for(request.preset, request.settings).steps * max(1, free)
 
 
 def _image_steps(request: Any) -> int:
