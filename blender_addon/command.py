@@ -57,10 +57,6 @@ def _generate(parsed: argparse.Namespace) -> int:
         if name in ("seed", "steps") and getattr(scene.diorama, name) != value:
             raise BackendError(f"{value} is no possible value", f"--{name}", "Give a number from 0 up")
     collection = headless.generate(scene, bpy.context.view_layer, parsed.glb)
-    for relation in scene.diorama.relations:
-        if relation.outcome != "none":
-            ends = f"{relation.subject.name} {relation.relation} {relation.object.name}"
-            headless.say(f"{ends}: {'yes' if relation.outcome == 'yes' else 'NO'}")
     headless.say(f"{collection.name}: {', '.join(thing.name for thing in collection.objects)}")
     if parsed.save is not None:
         _save(parsed.save)

@@ -8,7 +8,7 @@ from typing import Any
 import bpy
 
 from . import link, preferences
-from .answers import Job, read_job, read_progress
+from .answers import Job, Progress, read_job, read_progress
 from .client import Client
 from .collect import collect
 from .collect_picture import CollectedPicture
@@ -17,6 +17,8 @@ from .mirror import job_fault, show_outcomes
 from .parts import Part, meshes_part
 from .place import place
 from .place_picture import place_picture
+
+BESIDES_STEPS = {"loading": "Loading models", "exporting": "Writing the result"}  # phases in which no step is done
 
 
 def say(line: str) -> None:
@@ -42,6 +44,8 @@ def generate(
     collection = place(path, job, scene, select=True)
     scene.diorama.last_job = job.id
     show_outcomes(scene, job)
+    for relation in job.relations:
+        on_line(f"{relation.subject} {relation.relation} {relation.object}: {'yes' if relation.fulfilled else 'NO'}")
     return collection
 
 
@@ -85,10 +89,16 @@ def _wait(client: Client, job: Job, on_line: Callable[[str], None]) -> Job:
             progress = read_progress(data)
             if int(20 * progress.factor) != shown:  # a line for every 5 %
                 shown = int(20 * progress.factor)
-                on_line(f"step {progress.step} of {progress.steps}, {progress.seconds_left:.0f} s left")
+                on_line(_told(progress))
         if job.ended:
             break
     return job
+
+
+def _told(progress: Progress) -> str:
+    if progress.phase in BESIDES_STEPS:
+        return BESIDES_STEPS[progress.phase]
+    return f"step {progress.step} of {progress.steps}, {progress.seconds_left:.0f} s left"
 
 
 def _why(job: Job) -> BackendError:
