@@ -165,6 +165,7 @@ def loss_weights(s: Settings, progress: float) -> dict[str, float]:
         "lora": 0.0,  # VSD's, which has its own optimiser
         "object": 1.0,  # the networks' pulls are balanced when they are made
         "scene": 1.0,
+        "carving": s.carving_weight,
         "laplacian": s.laplacian_weight,
         "eikonal": s.eikonal_weight,
         "normal": s.normal_weight,

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .arrange.physics import GROUND_M, standing_on, support_loss, total_penetration_loss
 from .arrange.relations import RELATIONS, Bounds, bounds_of
+from .carving import carving_loss
 from .guidance import questions
 from .guidance.conditions import Conditions
 from .guidance.critics import balanced, reward_pull
@@ -95,11 +96,21 @@ class Objective:
         cameras = object_views(s.views, self.generator, device, self.models.prior.elevation_deg)
         lighting = sample_lighting(cameras, torch.zeros(3, device=device), self.generator)
         px = self.models.prior.image_px
-        pictures = render(mesh, self.scene.colour, cameras, lighting, px, px).rgb
+        frames = render(mesh, self.scene.colour, cameras, lighting, px, px)
+        pictures = frames.rgb
         condition = self.conditions.of(prompt, cameras)
         distilled, learnt = self.distiller.pull(index, pictures, prompt, condition, progress)
         loss, pull = distilled.pull
         terms = {"prior": loss} | ({} if learnt is None else {"lora": torch.as_tensor(learnt)})
+        if s.carving_weight and distilled.wanted is not None:
+            shape = self.scene.model(index).shape
+            terms["carving"] = carving_loss(
+                frames,
+                distilled.wanted,
+                lighting.background,
+                cameras,
+                lambda at: shape.distance(at / shape.proportions),
+            )
         self.pull_norms[index] = pull.norm()
         weight = s.object_reward_weight * after(s.reward_from, progress)
         if weight:

@@ -39,6 +39,7 @@ PRESETS: dict[str, Settings] = {
         relation_weight=1.0,
         penetration_weight=1.0,
         support_weight=0.5,
+        carving_weight=1.0,
         laplacian_weight=25.0,
         eikonal_weight=6.0,
         normal_weight=50.0,

@@ -106,6 +106,9 @@ class Settings(_Strict):
     relation_weight: Annotated[float, Field(ge=0)]  # hinge losses of the relations
     penetration_weight: Annotated[float, Field(ge=0)]  # bodies in each other
     support_weight: Annotated[float, Field(ge=0)]  # bodies in the air
+    carving_weight: Annotated[
+        float, Field(ge=0)
+    ]  # surface where the prior would see the background; needs pixel_weight
     laplacian_weight: Annotated[float, Field(ge=0)]  # roughness of the signed distance
     eikonal_weight: Annotated[float, Field(ge=0)]  # slope of the signed distance away from 1
     normal_weight: Annotated[float, Field(ge=0)]  # angles between neighbouring faces

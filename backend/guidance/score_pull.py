@@ -41,6 +41,7 @@ class Distilled(NamedTuple):
     pull: Pull  # on the pictures
     latents: Tensor  # (V, c, h, w) of the pictures, without gradient
     scores: Tensor  # (N,) of the candidates; empty without exploration
+    wanted: Tensor | None  # (V, H, W, 3), what the pictures are drawn to; None where only latents are compared
 
 
 def score_pull(
@@ -75,7 +76,7 @@ def score_pull(
     guided, conditional = (
         x.unflatten(0, (-1, views)) for x in denoiser.predict(noisy.flatten(0, 1), t, settings.guidance_scale)
     )
-    losses = []
+    losses, wanted = [], []
     for i in range(len(noisy)):
         target = reconstruct(noisy[i], guided[i], conditional[i], alpha_bar, settings.guidance_rescale)
         origin = None
@@ -83,9 +84,12 @@ def score_pull(
             times = torch.full((views,), t, device=noise.device)
             predicted = own.predict_noise(noisy[i], times, condition.text, condition.poses)
             origin = clean_latents(noisy[i], predicted, alpha_bar)
-        losses.append(distance_to(target, leaf, latents, prior, settings, origin))
+        distance, shown = distance_to(target, leaf, latents, prior, settings, origin)
+        losses.append(distance)
+        wanted.append(shown)
     loss = (weights * torch.stack(losses)).sum()
-    return Distilled(Pull(loss.detach(), torch.autograd.grad(loss, leaf)[0]), latents.detach(), scores)
+    pull = Pull(loss.detach(), torch.autograd.grad(loss, leaf)[0])
+    return Distilled(pull, latents.detach(), scores, wanted[int(weights.argmax())])
 
 
 def draw_timestep(prior: DiffusionPrior, settings: Settings, progress: float, generator: torch.Generator) -> int:
@@ -103,20 +107,22 @@ def distance_to(
     prior: DiffusionPrior,
     settings: Settings,
     origin: Tensor | None = None,
-) -> Tensor:
+) -> tuple[Tensor, Tensor | None]:
     """The reconstruction loss to the target latents, in latents and in pictures, as the settings weigh them.
+
+    Returns the pictures it is measured to as well, (V, H, W, 3), if there are any.
 
     origin: latents (V, c, h, w) that stand for the pictures as they are; the pull is then from there to the target, and
     nothing where the two agree (VSD). None: the pictures themselves (SDS).
     """
     there = target if origin is None else latents.detach() + target - origin
     loss = settings.latent_weight * reconstruction_loss(latents, there)
-    if settings.pixel_weight:
-        shown = prior.decode(target)
-        if origin is not None:
-            shown = pictures.detach() + shown - prior.decode(origin)
-        loss = loss + settings.pixel_weight * reconstruction_loss(pictures, shown)
-    return loss
+    if not settings.pixel_weight:
+        return loss, None
+    shown = prior.decode(target)
+    if origin is not None:
+        shown = pictures.detach() + shown - prior.decode(origin)
+    return loss + settings.pixel_weight * reconstruction_loss(pictures, shown), shown.detach()
 
 
 def _explore(exploration: Exploration, denoiser: ViewDenoiser, noisy: Tensor, t: int) -> Tensor:

@@ -59,6 +59,17 @@ def _perspective(fov_deg: Tensor, distance: Tensor) -> Tensor:
     return clip
 
 
+def unproject(cameras: Cameras, depth: Tensor) -> Tensor:
+    """What the middles of the pixels show: (B, H, W, 3) metres, world. depth: (B, H, W), along the viewing axis."""
+    height, width = depth.shape[1:]
+    x = (torch.arange(width, device=depth.device) + 0.5) / width * 2 - 1
+    y = 1 - (torch.arange(height, device=depth.device) + 0.5) / height * 2
+    focal = cameras.camera_to_clip[:, 0, 0, None, None]
+    in_camera = torch.stack([x * depth / focal, y[:, None] * depth / focal, -depth], dim=-1)
+    rotation = cameras.world_to_camera[:, None, None, :3, :3]
+    return (in_camera[..., None, :] @ rotation)[..., 0, :] + cameras.position[:, None, None]
+
+
 def fit_distance(fov_deg: Tensor, radius: float | Tensor) -> Tensor:
     """Distance at which a sphere of `radius` metres just fills the picture."""
     return radius / torch.sin(torch.deg2rad(fov_deg) / 2)

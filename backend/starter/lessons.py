@@ -17,6 +17,7 @@ from .shapes import phrase
 DIRECTIONS = [name for name in RELATION_NAMES if name != "next to"]
 UNCLEAR = 0.12  # a relation that does not hold but whose loss is below this is not asked about
 SUREST, HALFWAY = 3.0, 0.15  # log-odds of a relation that holds, and the loss at which Yes and No are equally right
+SLOPE = 1.5  # fall of the log-odds while the loss grows e times
 
 LOOKALIKES = {  # nouns that some side of an object shows alike, by what was confused most on held-out scenes
     "mug": ("cylinder", "capsule"),
@@ -208,9 +209,11 @@ def _relation(facts: Facts, row: int, rng: np.random.Generator, hard: bool) -> L
 def sureness(loss: float) -> float:
     """Probability of Yes that is taught for a relation whose loss is given.
 
-    It falls with distance without ever becoming flat: a reward that says No everywhere alike could move nothing.
+    Its log-odds fall by the same amount each time the loss doubles: a reward that said No alike near and far could move
+    nothing.
     """
-    return float(1.0 / (1.0 + np.exp(-SUREST * (HALFWAY - loss) / (HALFWAY + loss))))
+    log_odds = min(SUREST, -SLOPE * float(np.log(max(loss, 1e-6) / HALFWAY)))
+    return float(1.0 / (1.0 + np.exp(-log_odds)))
 
 
 def _colour_of(facts: Facts, row: int, rng: np.random.Generator) -> Lesson | None:

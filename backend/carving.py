@@ -1,0 +1,37 @@
+"""Holes: where a picture should show the background, the surface that is in the way gives way.
+
+A picture's gradient moves outlines and recolours what is inside them, so a skin over a torus's hole is painted like the
+background and stays. Here the signed distance rises at the points of such a skin, step by step, until it is through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .render.cameras import Cameras, unproject
+from .render.shade import Frames
+
+MOST = 0.6  # share of the way from the colour shown to the background beyond which a pixel is wanted to be background
+TELLING = 0.25  # least distance of colour and background, sRGB: where they are alike nothing can be said
+
+
+def carving_loss(
+    frames: Frames, wanted: Tensor, background: Tensor, cameras: Cameras, distance: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Minus the signed distance at the pixels' points, by how much each is wanted to be background, over V: a scalar.
+
+    wanted: (V, H, W, 3), sRGB, what the prior would see. background: (V, 3), what was behind the object.
+    distance: of points (P, 3) in the cameras' world, (P,), negative inside; the gradient goes through it alone.
+    """
+    with torch.no_grad():
+        way = background[:, None, None] - frames.rgb
+        length = way.square().sum(-1)
+        share = ((wanted - frames.rgb) * way).sum(-1) / length.clamp_min(1e-8)
+        inside = (frames.alpha[..., 0] > 0.9) & (length > TELLING**2)
+        weight = ((share - MOST) / (1 - MOST)).clamp(0.0, 1.0) * inside
+        seen = weight > 0
+        points = unproject(cameras, frames.depth)[seen]
+    return -(weight[seen] * distance(points)).sum() / len(wanted)
