@@ -21,7 +21,7 @@ class Hits(NamedTuple):
 
 
 def pixel_centres(row: Tensor, column: Tensor, height: int, width: int) -> Tensor:
-    """Normalised device coordinates (x, y) of pixel centres: (P, 2). row, column: (P,) floating point."""
+    """Normalised device coordinates (x, y) of pixel centres: (..., 2). row, column: (...) floating point."""
     return torch.stack([(column + 0.5) * (2.0 / width) - 1.0, 1.0 - (row + 0.5) * (2.0 / height)], dim=-1)
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .barycentric import pixel_centres
+
 NEAR = 0.05  # near plane, in units of the orbit's distance
 OVERHEAD_DEG = 60.0  # elevation beyond which a view is called "overhead"
 FAR = 20.0  # far plane, in units of the orbit's distance
@@ -62,10 +64,11 @@ def _perspective(fov_deg: Tensor, distance: Tensor) -> Tensor:
 def unproject(cameras: Cameras, depth: Tensor) -> Tensor:
     """What the middles of the pixels show: (B, H, W, 3) metres, world. depth: (B, H, W), along the viewing axis."""
     height, width = depth.shape[1:]
-    x = (torch.arange(width, device=depth.device) + 0.5) / width * 2 - 1
-    y = 1 - (torch.arange(height, device=depth.device) + 0.5) / height * 2
+    sides = torch.arange(height).to(depth), torch.arange(width).to(depth)
+    row, column = torch.meshgrid(*sides, indexing="ij")
+    pixel = pixel_centres(row, column, height, width)
     focal = cameras.camera_to_clip[:, 0, 0, None, None]
-    in_camera = torch.stack([x * depth / focal, y[:, None] * depth / focal, -depth], dim=-1)
+    in_camera = torch.cat([pixel * (depth / focal)[..., None], -depth[..., None]], dim=-1)
     rotation = cameras.world_to_camera[:, None, None, :3, :3]
     return (in_camera[..., None, :] @ rotation)[..., 0, :] + cameras.position[:, None, None]
 
