@@ -187,13 +187,22 @@ def test_signed_distance_is_in_metres_and_follows_the_placement() -> None:
         placement.translation.copy_(torch.tensor([0.0, 1.0, 0.0]))
         placement.log_scale.fill_(0.5)
         placement.turn.copy_(torch.tensor([0.3, 0.2, 0.1]))
-    scale = float(placement.log_scale.detach().exp())
+    scale = float(placement.extent()[0].detach()) / 2.0
     radius = 0.82 * scale
     away = torch.nn.functional.normalize(torch.randn(50, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
     for share in (0.3, 0.8, 1.0, 1.15):
         points = torch.tensor([5.0, 1.0, 0.0]) + share * radius * away
         expected = (share - 1.0) * radius
         assert (scene.sdf_at(0, points) - expected).abs().max() < 0.02 * scale
+
+
+def test_an_object_keeps_to_the_size_of_its_box() -> None:
+    """A relation's reward would rather shrink one object and blow up the other than move them."""
+    placement = make(slot(size=(2.0, 1.0, 1.0))).slots[0].placement
+    for log_scale, factor in ((0.0, 1.0), (0.05, 1.05), (9.0, 1.25), (-9.0, 0.8)):
+        with torch.no_grad():
+            placement.log_scale.fill_(log_scale)
+        assert placement.extent().tolist() == pytest.approx([2.0 * factor, factor, factor], rel=2e-3)
 
 
 def test_signed_distance_grows_by_the_distance_to_the_box_outside() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from ..schema import Slot
+
+FREEDOM = math.log(1.25)  # an object fills the box that was drawn: it grows or shrinks by a quarter at most
 
 
 class Placement(nn.Module):
@@ -16,7 +20,7 @@ class Placement(nn.Module):
 
     translation: Tensor  # (3,) metres, world axes, from the slot's centre
     turn: Tensor  # (3,) rotation vector, radians, world axes, applied after the slot's own rotation
-    log_scale: Tensor  # () natural logarithm of the factor on the slot's size
+    log_scale: Tensor  # () natural logarithm of the factor on the slot's size, before it is held within bounds
     centre: Tensor  # (3,) metres, of the slot
     size: Tensor  # (3,) metres, of the slot
     slot_rotation: Tensor  # (3, 3)
@@ -44,7 +48,7 @@ class Placement(nn.Module):
 
     def extent(self) -> Tensor:
         """Edges of the box: (3,) metres."""
-        return self.size * self.log_scale.exp()
+        return self.size * (FREEDOM * torch.tanh(self.log_scale / FREEDOM)).exp()
 
     def to_world(self) -> Tensor:
         """Maps box-local [-1/2, 1/2]^3 to the world: (4, 4)."""
