@@ -144,6 +144,7 @@ class _Loop:
         weights = loss_weights(self.settings, progress)
         optimizer.zero_grad(set_to_none=True)
         torch.stack([weights[name] * loss for name, loss in terms.items()]).sum().backward()
+        self.scene.keep_looks_of_others(index)
         for group in optimizer.param_groups:
             norms = [p.grad.norm() for p in group["params"] if p.grad is not None]
             if norms:

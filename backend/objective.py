@@ -67,8 +67,10 @@ class Objective:
         return terms, pictures.detach()
 
     def of_scene(self, surfaces: list[Surface]) -> Terms:
-        """How the objects stand to each other: hinge losses on where they are, and the VLM's reward."""
-        mesh = self.scene.scene_mesh(surfaces)
+        """How the objects stand to each other: hinge losses on where they are, and the VLM's reward.
+
+        These move objects and do not reshape them: a relation is easier to feign with a bent object than to fulfil.
+        """
         still = self.scene.scene_mesh([surface._replace(vertices=surface.vertices.detach()) for surface in surfaces])
         points, bounds = [], []
         for index, own in enumerate(still.vertices.split([len(surface.vertices) for surface in surfaces])):
@@ -86,7 +88,7 @@ class Objective:
             ]
             terms["relation"] = torch.stack(hinges).sum()
             if self.settings.relation_reward_weight:
-                terms["scene"] = self._look_at_scene(mesh, stacked)
+                terms["scene"] = self._look_at_scene(still, stacked)
         return terms
 
     def _look_at_object(self, index: int, mesh: Mesh, progress: float) -> tuple[Tensor, Tensor, Terms]:

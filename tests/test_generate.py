@@ -92,9 +92,18 @@ def test_time_left_goes_down_to_nothing(whole_run) -> None:
     assert all(seconds > 0 for seconds in left[:-1])
 
 
+def test_a_step_reshapes_the_object_it_looks_at_and_moves_all(models) -> None:
+    loop, optimizer = make_loop(models, PAIR)
+    before = {name: value.detach().clone() for name, value in loop.scene.named_parameters()}
+    loop.step(0, 0.0, optimizer)  # the cube's turn, and the scene's
+    changed = {name for name, value in loop.scene.named_parameters() if not torch.equal(value, before[name])}
+    assert {"slots.0.shape.sdf", "slots.0.placement.translation", "slots.1.placement.translation"} <= changed
+    assert not [name for name in changed if name.startswith("slots.1.") and "placement" not in name]
+
+
 def test_losses_have_their_names_and_scene_terms_come_every_second_step(whole_run) -> None:
     scene_terms = {"penetration", "support", "relation"}
-    object_terms = {"prior", "laplacian", "eikonal", "normal", "deviation", "cube", "entropy"}
+    object_terms = {"prior", "carving", "laplacian", "eikonal", "normal", "deviation", "cube", "entropy"}
     for step in whole_run[1]:
         assert set(step.losses) == object_terms | (scene_terms if step.step % 2 == 1 else set())
         assert all(isinstance(value, float) for value in step.losses.values())

@@ -111,6 +111,17 @@ class Scene(nn.Module):
         """Every slot's surface, box-local, or in the world for context. Extract once a step; all views share them."""
         return [model.surface(training) for model in self.slots]
 
+    def keep_looks_of_others(self, index: int) -> None:
+        """Drop the gradients of shape and colour of all objects but one: they may move, and look as they do.
+
+        Else each object's Adam would step as often as there are objects, on gradients it mostly does not have, and the
+        more there are the rougher they all would become.
+        """
+        for other in self.free:
+            for part in (self.model(other).shape, self.model(other).appearance):
+                if other != index:
+                    part.zero_grad(set_to_none=True)
+
     def slot_mesh(self, index: int, surface: Surface) -> Mesh:
         """One object alone in its canonical frame: box around the origin, unturned, its longest edge 1."""
         return _mesh(index, surface, surface.vertices * self.model(index).shape.proportions)
