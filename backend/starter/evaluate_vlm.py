@@ -26,6 +26,7 @@ from .scenes import Scenes, load_scenes, pictures
 from .shapes import assemble, parts_of, phrase
 
 LESSONS = 6  # asked about each scene
+CLOSE_BY, NEARNESS_M = 2, 0.1  # placements whose gradients are averaged, and how far they are from the one that moves
 
 
 def accuracy(vlm: VisionLanguageModel, singles: Scenes, pairs: Scenes, limit: int, seed: int) -> dict[str, dict]:
@@ -53,6 +54,8 @@ def accuracy(vlm: VisionLanguageModel, singles: Scenes, pairs: Scenes, limit: in
 def placement_trial(vlm: VisionLanguageModel, index: int, seed: int, steps: int) -> tuple[str, bool, bool]:
     """One object moved by the reward's gradient alone, from a random start at which the relation does not hold.
 
+    A step takes the mean gradient of a few placements close by (SmoothGrad, arXiv 1706.03825): that of a single one
+    tells more of how outlines fall on the network's patches than of where the object should go.
     Returns the relation, whether it holds at the end, and whether the VLM says it does.
     """
     rng = np.random.default_rng([seed, index])
@@ -81,14 +84,16 @@ def placement_trial(vlm: VisionLanguageModel, index: int, seed: int, steps: int)
     colour_table = torch.cat([o.colours for o in objects])
     shifted = second._replace(face_slot=second.face_slot + len(objects[0].colours))
     for _ in range(steps):
-        mesh = merge([first._replace(vertices=first.vertices + offset), shifted])
-        low, high = mesh.vertices.detach().amin(0), mesh.vertices.detach().amax(0)
-        cameras = scene_views(low, high, generator)
-        lighting = sample_lighting(cameras, (low + high) / 2, generator)
-        frames = render(mesh, lambda _, part: colour_table[part], cameras, lighting, PIXELS, PIXELS)
-        odds = vlm.log_odds(frames.rgb, question)
         optimizer.zero_grad()
-        torch.nn.functional.softplus(-odds).sum().backward()
+        for _ in range(CLOSE_BY):
+            place = offset + NEARNESS_M * torch.randn(3, generator=generator)
+            mesh = merge([first._replace(vertices=first.vertices + place), shifted])
+            low, high = mesh.vertices.detach().amin(0), mesh.vertices.detach().amax(0)
+            cameras = scene_views(low, high, generator)
+            lighting = sample_lighting(cameras, (low + high) / 2, generator)
+            frames = render(mesh, lambda _, part: colour_table[part], cameras, lighting, PIXELS, PIXELS)
+            odds = vlm.log_odds(frames.rgb, question)
+            torch.nn.functional.softplus(-odds).sum().backward()
         optimizer.step()
     return relation, bool(rule.check(moved(offset.detach()), still)), bool(odds.item() > 0)
 
