@@ -128,15 +128,17 @@ class Errands:
 
     def do_vocabulary(self, preset: str) -> None:
         """The words that a preset's models know, from the backend where it runs, else as it said the last time."""
-        path = self._settings().cache / "vocabulary.json"
+        config = self._settings()
+        path = config.cache / "vocabulary.json"
         kept = _read_json(path)
+        key = f"{preset} of {config.address}" if config.remote else preset
         if self._client is not None:
-            kept[preset] = self._client.vocabulary(preset)
+            kept[key] = self._client.vocabulary(preset)
             with contextlib.suppress(OSError):  # then it is asked again the next time
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(json.dumps(kept), encoding="utf-8")
-        if preset in kept:
-            self._post("vocabulary", (preset, kept[preset]))
+        if key in kept:
+            self._post("vocabulary", (preset, kept[key]))
 
     def do_parse(self, prompt: str, preset: str) -> None:
         self._post("parsed", self._connected().parse(prompt, preset))

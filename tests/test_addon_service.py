@@ -16,6 +16,7 @@ from .addon_modules import addon_module
 from .service_server import CUBE, ENDLESS, PATIENCE_S, QUICK, scene
 
 client = addon_module("client")
+parts = addon_module("parts")
 process = addon_module("backend_process")
 processes = addon_module("processes")
 
@@ -85,7 +86,7 @@ def test_a_fault_of_the_request_arrives_in_the_services_words(service):
 
 def test_own_meshes_that_are_no_glb_are_refused(service):
     request = scene(QUICK, slots=[CUBE, {"name": "mine", "prompt": "a box", "kind": "context"}])
-    error = error_of(service.submit, request, b"not a GLB")
+    error = error_of(service.submit, request, parts.meshes_part(b"not a GLB"))
     assert "meshes" in error.where or "meshes" in error.what or "GLB" in str(error)
 
 
