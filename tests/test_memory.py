@@ -7,9 +7,10 @@ import torch
 
 from backend.guidance.diffusion import DiffusionPrior, load_prior
 from backend.guidance.memory import Turns, in_chunks
-from backend.guidance.models import load_models, network_dtype
+from backend.guidance.models import HEEDED, load_models, network_dtype
 from backend.guidance.variational import VariationalScore
 from backend.presets import PRESETS, settings_for
+from backend.schema import Settings
 from tests.small_models import write_small_models
 
 CPU = torch.device("cpu")
@@ -68,6 +69,30 @@ def test_settings_reach_both_networks(folders) -> None:
     models = load_models(settings, CPU)
     assert models.prior.encode_at_once == 2
     assert models.vlm.preprocessing.max_pixels == 64 * 64
+
+
+class Read:
+    """Settings that remember which of them were read."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.names = settings, set[str]()
+
+    def __getattr__(self, name: str) -> object:
+        self.names.add(name)
+        return getattr(self.settings, name)
+
+
+def test_every_setting_that_loading_reads_is_among_those_that_tell_networks_apart(folders) -> None:
+    read = Read(settings_for("starter", dict(zip(("prior", "vlm"), map(str, folders), strict=True))))
+    load_models(read, CPU)
+    assert {"prior", "vlm", "vae_tile_px", "offload_idle"} <= read.names <= set(HEEDED)
+
+
+def test_a_device_whose_networks_take_no_turns_has_them_all_from_the_start(folders) -> None:
+    elsewhere = torch.device("meta")  # like MPS, neither the CPU nor CUDA
+    prior, vlm = (str(folder) for folder in folders)
+    models = load_models(settings_for("starter", {"prior": prior, "vlm": vlm, "offload_idle": True}), elsewhere)
+    assert models.prior.unet.device == models.vlm.network.device == elsewhere
 
 
 def test_the_cpu_always_computes_in_float32() -> None:

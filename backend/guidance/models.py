@@ -15,9 +15,21 @@ from .memory import Turns
 from .text import known_words
 from .vlm import VisionLanguageModel, load_vlm
 
+# The settings that `load_models` heeds: where two runs agree in them, they can share their networks.
+HEEDED = (
+    "prior",
+    "vlm",
+    "network_dtype",
+    "encode_at_once",
+    "vae_tile_px",
+    "offload_idle",
+    "vlm_px",
+    "vlm_four_bit",
+)
+
 
 class Models(NamedTuple):
-    """Loaded once, shared by all jobs that name the same models."""
+    """Loaded once, shared by all jobs whose settings agree in HEEDED."""
 
     prior: DiffusionPrior
     vlm: VisionLanguageModel
@@ -26,7 +38,7 @@ class Models(NamedTuple):
         """The same networks, made to use as much of the device's memory as the settings allow."""
         self.prior.encode_at_once = settings.encode_at_once
         self.prior.use_tiles(settings.vae_tile_px)
-        if settings.offload_idle and device.type == "cuda":
+        if _takes_turns(settings, device):
             turns = Turns(device)  # the autoencoder is small, and so are 4-bit weights: they stay
             self.prior.make_ready = turns.add([self.prior.unet, self.prior.text_encoder])
             if not settings.vlm_four_bit:
@@ -62,10 +74,14 @@ def load_models(settings: Settings, device: torch.device) -> Models:
     prior = load_prior(folders[0], device, dtype)
     # The VLM's gradient goes through all of it, and float16 would lose what is small.
     vlm_dtype = torch.bfloat16 if dtype == torch.float16 else dtype
-    if settings.offload_idle:  # not both on the device, not even while they are loaded
+    if _takes_turns(settings, device):  # not both on the device, not even while they are loaded
         prior.unet.to("cpu")
     vlm = load_vlm(folders[1], device, vlm_dtype, settings.vlm_four_bit, settings.vlm_px)
     return Models(prior, vlm).set_up(settings, device)
+
+
+def _takes_turns(settings: Settings, device: torch.device) -> bool:
+    return settings.offload_idle and device.type == "cuda"
 
 
 def network_dtype(settings: Settings, device: torch.device) -> torch.dtype:

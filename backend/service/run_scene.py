@@ -10,7 +10,7 @@ from typing import Any
 from ..checkpoint import Checkpoint
 from ..errors import RequestError
 from ..generate import Step
-from ..guidance.models import load_models
+from ..guidance.models import HEEDED, load_models
 from ..guidance.questions import about_relation
 from ..presets import settings_for
 from ..run import run
@@ -67,8 +67,7 @@ def _request(task: Task) -> tuple[SceneRequest, Checkpoint | None]:
 
 def _key(settings: Settings) -> tuple[Any, ...]:
     """What makes two sets of networks different ones."""
-    names = ("prior", "vlm", "network_dtype", "encode_at_once", "vlm_px", "vlm_four_bit")
-    return ("scene", *(getattr(settings, name) for name in names))
+    return ("scene", *(getattr(settings, name) for name in HEEDED))
 
 
 def result_of(folder: Path) -> dict[str, Any]:
