@@ -1,19 +1,17 @@
-"""The Image Editor's panel as a request, what stands in the way of one, and the open picture's pixels."""
+"""The Image Editor's panel as a request, and what stands in the way of one."""
 
 import json
 from typing import Any, NamedTuple
 
 import bpy
-import numpy as np
 
 from .collect import LayoutError, Problem
+from .open_picture import png_of
 from .parts import Part, picture_part
-from .pixels import Pixels
 
 LONGEST_PROMPT = 4000  # these limits are the backend's; the tests hold both together
 SHORTEST_PX, LONGEST_ASPECT = 32, 4.0
 NOT_SINGLE = {"MOVIE": "A film", "SEQUENCE": "A sequence", "TILED": "A picture in tiles"}
-AS_IT_IS = ("Non-Color", "Raw", "sRGB")  # colour spaces of floating-point pictures whose values need no curve
 
 
 class CollectedPicture(NamedTuple):
@@ -40,17 +38,7 @@ def collect_edit(scene: bpy.types.Scene, image: bpy.types.Image | None) -> Colle
     settings = scene.diorama.picture
     asked = {"kind": "edit", "source": settings.source.strip(), "prompt": settings.target.strip()}
     asked["method"] = settings.edit_method
-    return CollectedPicture(asked | _common(settings), picture_part(pixels_of(image).png))
-
-
-def pixels_of(image: bpy.types.Image) -> Pixels:
-    """A copy of the picture's pixels, as they are shown now."""
-    width, height = image.size
-    values = np.empty(width * height * image.channels, np.float32)
-    image.pixels.foreach_get(values)
-    linear = image.is_float and image.colorspace_settings.name not in AS_IT_IS
-    premultiplied = image.is_float and image.channels == 4 and image.alpha_mode == "PREMUL"
-    return Pixels(width, height, values, image.channels, linear, premultiplied)
+    return CollectedPicture(asked | _common(settings), picture_part(png_of(image)))
 
 
 def image_problems(scene: bpy.types.Scene) -> list[Problem]:

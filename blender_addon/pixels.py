@@ -1,10 +1,10 @@
 """A picture's pixels as Blender holds them, and the PNG of them. Never imports bpy; numpy comes with Blender."""
 
-import struct
-import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from . import png
 
 SENT_PX = 1024  # a picture is halved, thirded, ... while its longer side stays at least so long: models see less
 
@@ -32,7 +32,7 @@ class Pixels(NamedTuple):
             colours = _srgb(colours)
         opaque = alpha.size == 0 or alpha.min() >= 1.0
         picture = colours if opaque else np.concatenate([colours, alpha], axis=2)
-        return _png(np.rint(np.nan_to_num(picture).clip(0.0, 1.0) * 255.0).astype(np.uint8))
+        return png.write(np.rint(np.nan_to_num(picture).clip(0.0, 1.0) * 255.0).astype(np.uint8))
 
 
 def _reduced(rows: Any, factor: int) -> Any:
@@ -48,14 +48,3 @@ def _srgb(linear: Any) -> Any:
     """IEC 61966-2-1's curve, of light in [0, 1]."""
     light = np.nan_to_num(linear).clip(0.0, 1.0)
     return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-
-
-def _png(picture: Any) -> bytes:
-    """(H, W, 3 or 4) uint8, the top row first, in the PNG format; each row unfiltered."""
-    height, width, channels = picture.shape
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), picture.reshape(height, -1)], axis=1)
-    head = struct.pack(">IIBBBBB", width, height, 8, 2 if channels == 3 else 6, 0, 0, 0)
-    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows.tobytes(), 6)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )

@@ -13,86 +13,11 @@ import pytest
 
 from .backends import false_backend, http, status, tick, use_local, use_remote, wait_for
 from .drawing import drawn
+from .made_pictures import JOB, picture, pixels, write_texts
 from .test_bad_input import path_of
 from .test_responsive import HEALTH
 
 pytestmark = pytest.mark.blender
-JOB = {
-    "id": "20261123-141500-ab12cd",
-    "kind": "edit",
-    "state": "done",
-    "created": "2026-11-23T14:15:00Z",
-    "request": {"prompt": "a blue cube", "source": "a red cube", "seed": 3, "settings": {"steps": 4}},
-    "has_result": True,
-}
-
-
-def picture(name: str = "mine", size: tuple[int, int] = (80, 60), **kept: object) -> bpy.types.Image:
-    """A picture whose red grows to the right, whose green grows upwards."""
-    image = bpy.data.images.new(name, *size, **kept)
-    image.pixels = pixels(size).ravel()
-    return image
-
-
-def pixels(size: tuple[int, int]) -> np.ndarray:
-    width, height = size
-    values = np.ones((height, width, 4), np.float32)
-    values[..., 0] = np.linspace(0.0, 1.0, width)
-    values[..., 1] = np.linspace(0.0, 1.0, height)[:, None]
-    values[..., 2] = 0.25
-    return values
-
-
-def as_read(png: bytes, tmp_path: Path) -> np.ndarray:
-    """What Blender reads from the PNG: (H, W, 4), the bottom row first."""
-    path = tmp_path / "sent.png"
-    path.write_bytes(png)
-    image = bpy.data.images.load(str(path), check_existing=False)
-    width, height = image.size
-    values = np.array(image.pixels[:]).reshape(height, width, 4)
-    bpy.data.images.remove(image)
-    return values
-
-
-def sent(addon, image: bpy.types.Image, tmp_path: Path) -> np.ndarray:
-    return as_read(addon.collect_picture.pixels_of(image).png(), tmp_path)
-
-
-def write_texts() -> None:
-    settings = bpy.context.scene.diorama.picture
-    settings.prompt, settings.source, settings.target = "a red cube", "a red cube", "a blue cube"
-
-
-def test_a_picture_is_sent_as_it_is_seen(addon, tmp_path) -> None:
-    np.testing.assert_allclose(sent(addon, picture(), tmp_path), pixels((80, 60)), atol=0.5 / 255 + 1e-3)
-
-
-def test_transparency_is_sent_and_light_becomes_srgb(addon, tmp_path) -> None:
-    image = picture("light", float_buffer=True, alpha=True)
-    values = pixels((80, 60))
-    values[..., 3] = 0.5
-    image.alpha_mode = "STRAIGHT"
-    image.pixels = values.ravel()
-    found = sent(addon, image, tmp_path)
-    light = values[..., :3]
-    expected = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    np.testing.assert_allclose(found[..., :3], expected, atol=0.01)
-    np.testing.assert_allclose(found[..., 3], 0.5, atol=0.01)
-
-
-def test_a_large_picture_is_sent_smaller_and_looks_the_same(addon, tmp_path) -> None:
-    found = sent(addon, picture("large", (2500, 2200)), tmp_path)
-    assert found.shape == (1100, 1250, 4)
-    np.testing.assert_allclose(found, pixels((1250, 1100)), atol=0.01)
-
-
-def test_a_picture_that_is_read_stays_as_it_was(addon) -> None:
-    image = picture()
-    write_texts()
-    before = (image.pixels[:], image.is_dirty, image.packed_file, image.users)
-    collected = addon.collect_picture.collect_edit(bpy.context.scene, image)
-    assert collected.part.data().startswith(b"\x89PNG")
-    assert (image.pixels[:], image.is_dirty, image.packed_file, image.users) == before
 
 
 def problem_of(addon, image: bpy.types.Image | None) -> str:
