@@ -103,7 +103,7 @@ class Objective:
         condition = self.conditions.of(prompt, cameras)
         distilled, learnt = self.distiller.pull(index, pictures, prompt, condition, progress)
         loss, pull = distilled.pull
-        terms = {"prior": loss} | ({} if learnt is None else {"lora": torch.as_tensor(learnt)})
+        terms = {"prior": loss} | ({} if learnt is None else {"lora": learnt})
         if s.carving_weight and distilled.wanted is not None:
             shape = self.scene.model(index).shape
             terms["carving"] = carving_loss(

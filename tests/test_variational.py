@@ -167,6 +167,27 @@ def test_what_was_learnt_can_be_restored(prior) -> None:
     torch.testing.assert_close(fresh.predict_noise(*x.values()), taught.predict_noise(*x.values()))
 
 
+def test_a_lesson_and_its_loss_lie_where_the_network_does(prior) -> None:
+    elsewhere = torch.device("meta")  # refuses whatever comes from another device
+    far = copy.deepcopy(prior)
+    for part in (far.unet, far.text_encoder):
+        part.to(elsewhere)
+    far.alphas_cumprod = far.alphas_cumprod.to(elsewhere)
+    score, x = score_of(far), inputs(prior)
+    given = [x[name].to(elsewhere) for name in ("latents", "text", "poses")]
+    loss = score.learn(given[0], given[1], far.encode_text([""]), given[2])
+    assert loss.device == elsewhere and loss.shape == () and not loss.requires_grad
+
+
+def test_a_network_that_waits_elsewhere_is_fetched_before_its_lora_is_made(prior) -> None:
+    waiting = copy.deepcopy(prior)
+    waiting.unet.to("meta")
+    waiting.make_ready = lambda: waiting.unet.to_empty(device="cpu")
+    score = score_of(waiting)
+    assert score.model.alphas_cumprod.device == CPU
+    assert {p.device for p in score.model.unet.parameters()} == {CPU}
+
+
 def test_learning_brings_the_diffusion_loss_of_the_samples_down(without_cameras) -> None:
     latents = torch.full((4, 8, 8, 8), 1.5)
     text, empty = without_cameras.encode_text(["a red cube"] * 4), without_cameras.encode_text([""])

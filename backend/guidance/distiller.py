@@ -43,7 +43,7 @@ class Distiller:
 
     def pull(
         self, index: int, pictures: Tensor, prompt: str, condition: Condition, progress: float
-    ) -> tuple[Distilled, float | None]:
+    ) -> tuple[Distilled, Tensor | None]:
         """The pull on pictures (V, H, W, 3) of an object, and the loss of its variational score, where it has one.
 
         That score takes its optimiser's steps here, on the same pictures (ProlificDreamer, arXiv 2305.16213,

@@ -38,10 +38,10 @@ class VariationalScore:
 
         The prior itself is not changed: its weights are shared, not copied.
         """
+        prior.make_ready()  # noise schedule and LoRA are made where the weights are
         unet = _sharing_copy(prior.unet)
         self.model = DiffusionPrior(prior.tokenizer, prior.text_encoder, prior.vae, unet, prior.scheduler)
         self.model.make_ready = prior.make_ready
-        prior.make_ready()  # the LoRA is made where the weights are
         seed = int(torch.randint(2**31, (), generator=generator))
         with torch.random.fork_rng(devices=[]):  # peft draws the LoRA from the global generator
             torch.manual_seed(seed)
@@ -86,13 +86,13 @@ class VariationalScore:
         target = native_target(clean, noise, alpha_bar, model.scheduler.config.prediction_type)
         return torch.nn.functional.mse_loss(predicted.float(), target.float())
 
-    def learn(self, latents: Tensor, text: Tensor, empty: Tensor, poses: Tensor | None) -> float:
-        """One step of the optimiser on `loss`; returns the loss before it."""
+    def learn(self, latents: Tensor, text: Tensor, empty: Tensor, poses: Tensor | None) -> Tensor:
+        """One step of the optimiser on `loss`; returns the loss before it, without gradient."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(latents, text, empty, poses)
         loss.backward()
         self.optimizer.step()
-        return loss.item()
+        return loss.detach()
 
     def tensors(self) -> dict[str, Tensor]:
         """What it has learnt, by parameter name, for a checkpoint; the optimiser has a state_dict of its own."""
