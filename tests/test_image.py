@@ -15,6 +15,7 @@ from backend.guidance.rewards import vlm_reward
 from backend.guidance.vlm import load_vlm
 from backend.image.edit import edit
 from backend.image.request import EDIT_METHODS, IMAGE_METHODS, read_image_request, settings_for
+from backend.image.run import run_image
 from backend.image.steps import Denoiser, Step
 from backend.image.text_to_image import text_to_image
 from tests.small_models import write_small_models
@@ -191,6 +192,23 @@ def test_progress_is_told_after_every_step(gaussian) -> None:
     assert [(step.step, step.steps) for step in told] == [(i, 4) for i in (1, 2, 3, 4)]
     assert set(told[-1].rewards) == {"best", "mean"} and told[-1].seconds_left == 0
     assert told[-1].rewards["best"] >= told[-1].rewards["mean"]
+
+
+@pytest.mark.parametrize("part", range(4))  # before decoding, scoring, writing, and at the end
+def test_a_run_stopped_at_any_part_of_its_result_leaves_the_earlier_one(models, tmp_path, part) -> None:
+    settings = {"prior": str(models[0]), "vlm": str(models[1]), "steps": 1, "explore_steps": 1}
+    request = read_image_request({"prompt": "a red cube", "method": "reward-sds", "settings": settings})
+    (tmp_path / "image.png").write_text("earlier")
+    parts = iter(range(5))
+
+    def on_part() -> None:
+        if next(parts) == part:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_image(request, None, tmp_path, CPU, lambda step: None, print, on_part=on_part)
+    assert [path.name for path in tmp_path.iterdir()] == ["image.png"]
+    assert (tmp_path / "image.png").read_text() == "earlier"
 
 
 def test_a_source_is_asked_for_when_editing() -> None:

@@ -4,11 +4,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from backend.service.loaded import Loaded
+from backend.service.running import run_job
 from tests.service_server import QUICK, Service, Told, form, scene
 
 MAKE = {"kind": "image", "prompt": "a red cube", "method": "sds", "seed": 2, "settings": {"steps": 4}}
@@ -105,6 +109,21 @@ def test_a_picture_that_was_cancelled_begins_anew(service) -> None:
     service.ask("POST", f"/v1/jobs/{job_id}/cancel", 200)
     service.wait(job_id)
     assert "from the start" in service.log(job_id) and "from step" not in service.log(job_id)
+
+
+def test_a_cancel_while_the_picture_is_written_is_heeded(tmp_path) -> None:
+    message = {"job": "one", "request": MAKE, "folder": str(tmp_path), "upload": None, "checkpoint": None}
+    stops: dict[str, str] = {}
+    told: list[str] = []
+
+    def tell(kind: str, **what: Any) -> None:
+        told.append(kind)
+        if kind == "progress" and what["progress"]["phase"] == "exporting":
+            stops[what["job"]] = "cancel"
+
+    run_job(message, Loaded(torch.device("cpu")), stops, tell)
+    assert stops and told[-1] == "cancelled"
+    assert {path.name for path in tmp_path.iterdir()} == {"log.txt", "preview.jpg"}
 
 
 def test_a_finished_picture_cannot_be_refined_and_the_answer_says_what_to_do(service, made) -> None:

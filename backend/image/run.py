@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import diffusers
 import torch
@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import ModelError
-from ..export.files import atomic_write, check_writable
+from ..export.files import atomic_write, check_writable, written_together
 from ..export.report import build_report, write_report
 from ..guidance.diffusion import DiffusionPrior, load_prior
 from ..guidance.models import cut_warning
@@ -52,11 +52,14 @@ def run_image(
     on_step: OnStep,
     on_warning: Callable[[str], None],
     models: ImageModels | None = None,
+    on_part: Callable[[], None] = lambda: None,
 ) -> Written:
-    """Make or edit the picture and write image.png and report.json into `folder`.
+    """Make or edit the picture and write image.png and report.json into `folder`, both or neither.
 
     picture: the one to edit; None for text to image. `models` saves loading them again; they must be the ones the
-    request names. Raises UserError for whatever the user can mend.
+    request names. on_part: called after the last step before the picture is decoded, scored and written, and at the
+    end; an exception from it ends the run, and what stood in the folder before is still there. Raises UserError for
+    whatever the user can mend.
     """
     assert request.edits == (picture is not None)
     started = time.monotonic()
@@ -79,10 +82,18 @@ def run_image(
         latents = text_to_image(request, settings, prior, scorer, generator, on_step)
     else:
         latents = edit(request, settings, given.to(device), prior, scorer, generator, on_step)
+    on_part()
     result = prior.decode(latents)
     timings_s = {"loading": loaded - started, "optimisation": time.monotonic() - loaded}
+    on_part()
     score = None if scorer is None else scorer(result[:, None], request.prompt).item()
-    return Written(_write(folder, request, settings, picture, result, score, timings_s, warnings), score)
+    report = _report(request, settings, picture, score, timings_s, warnings)
+    with written_together(folder, (REPORT, PICTURE)) as stage:
+        on_part()
+        _write_picture(result, stage / PICTURE)
+        write_report(report, stage / REPORT)
+        on_part()
+    return Written((folder / PICTURE, folder / REPORT), score)
 
 
 def load_image_models(request: ImageRequest, settings: ImageSettings, device: torch.device) -> ImageModels:
@@ -120,24 +131,25 @@ def _fitted(picture: Tensor, prior: DiffusionPrior) -> tuple[Tensor, list[str]]:
     return fitted, [f"the picture is scaled from {width} x {height} to {columns} x {rows} px, which the prior works at"]
 
 
-def _write(
-    folder: Path,
+def _write_picture(picture: Tensor, path: Path) -> None:
+    """picture: (1, H, W, 3) sRGB in [0, 1]."""
+    values = (picture[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    with atomic_write(path) as file:
+        Image.fromarray(values).save(file, "PNG")
+
+
+def _report(
     request: ImageRequest,
     settings: ImageSettings,
     picture: Path | None,
-    result: Tensor,
     score: float | None,
     timings_s: dict[str, float],
     warnings: list[str],
-) -> tuple[Path, ...]:
-    """The picture, then the report. result: (1, H, W, 3) sRGB in [0, 1]."""
-    values = (result[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-    with atomic_write(folder / PICTURE) as file:
-        Image.fromarray(values).save(file, "PNG")
+) -> dict[str, Any]:
     models = {"prior": settings.prior}
     if request.rewarded:
         models["reward"] = f"{settings.reward}: {settings.reward_folder or settings.vlm}"
-    report = build_report(
+    return build_report(
         request=request.model_dump() | ({"picture": str(picture)} if picture else {}),
         settings=settings.model_dump(),
         seed=request.seed,
@@ -148,5 +160,3 @@ def _write(
         rewards={} if score is None else {"result": score},
         warnings=warnings,
     )
-    write_report(report, folder / REPORT)
-    return folder / PICTURE, folder / REPORT

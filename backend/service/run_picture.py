@@ -32,7 +32,7 @@ def run_picture(task: Task, loaded: Loaded, watcher: Watcher) -> dict[str, Any]:
     def on_step(step: Step) -> None:
         watcher.on_step(step, step.picture)
 
-    run_image(request, task.upload, task.folder, loaded.device, on_step, watcher.warn, models)
+    run_image(request, task.upload, task.folder, loaded.device, on_step, watcher.warn, models, watcher.stop_if_told)
     report = json.loads((task.folder / REPORT).read_bytes())
     return {"warnings": report["warnings"]}
 
