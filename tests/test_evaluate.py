@@ -154,6 +154,14 @@ def test_other_settings_are_made_again_and_not_mixed_with_what_is_there(copy, co
     assert "results of different scene_every lie together" in capsys.readouterr().err
 
 
+def test_a_run_that_fails_is_all_wrong_and_keeps_no_picture_of_an_earlier_one(copy, command, capsys) -> None:
+    assert main(command(copy, "--set", "laplacian_weight=1e39")) == 0
+    assert "failed: " in capsys.readouterr().out
+    for path in results(copy).values():
+        assert not json.loads(path.read_text())["shows"]["relation_holds"]
+        assert not path.with_name(PICTURE).exists()
+
+
 def test_changed_weights_ask_for_another_run(folders, tmp_path) -> None:
     vlm = shutil.copytree(folders["vlm"], tmp_path / "vlm")
     changes, trial = {"prior": str(folders["prior"]), "vlm": str(vlm)}, Trial("starter", 1, 0, "sds")

@@ -97,7 +97,8 @@ class Maker:
     def _make(self, trial: Trial, on_step: Callable[[Step], None]) -> dict[str, Any]:
         """Seconds, network calls and rewards of the run. One that cannot be optimised to its end has failed."""
         folder, warnings = trial.folder(self.out), list[str]()
-        (folder / RESULT).unlink(missing_ok=True)
+        for name in (RESULT, PICTURE):
+            (folder / name).unlink(missing_ok=True)
         machine = {"device": self.device.type, "threads": torch.get_num_threads()}
         with counted(self.models) as calls:
             try:
