@@ -44,6 +44,16 @@ def test_jobs_are_taken_in_the_order_they_came_and_a_resumed_one_waits_behind_al
     assert jobs.take() is None
 
 
+def test_a_warning_that_a_resumed_run_repeats_is_kept_once(jobs) -> None:
+    (job_id,) = accept(jobs)
+    for warning in ("too dark", "too small", "too dark"):
+        jobs.take()
+        jobs.warned(job_id, warning)
+        jobs.end(job_id, "interrupted")
+        jobs.resume(job_id, None)
+    assert jobs.get(job_id).warnings == ["too dark", "too small"]
+
+
 def test_a_store_opened_again_has_everything_and_what_ran_is_interrupted(jobs) -> None:
     running, cancelling, queued = accept(jobs, 3)
     jobs.take(), jobs.take()
@@ -144,6 +154,7 @@ def test_more_steps_go_on_where_the_schedules_had_arrived() -> None:
         (old.refine_at, new.refine_at),
         (old.t_until, new.t_until),
         (old.reward_from, new.reward_from),
+        (old.explore_until, new.explore_until),
         *zip(old.colour_from, new.colour_from, strict=True),
     ):
         assert after * new.steps == pytest.approx(before * old.steps)

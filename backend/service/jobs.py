@@ -150,8 +150,8 @@ class Jobs:
         self._tell(job_id, "log", json.dumps({"text": text}))
 
     def warned(self, job_id: str, text: str) -> None:
-        row = self.find(job_id)
-        self._tell(job_id, "log", json.dumps({"text": f"warning: {text}"}), warnings=[*row.warnings, text])
+        told = list(dict.fromkeys([*self.find(job_id).warnings, text]))  # a resumed run warns again
+        self._tell(job_id, "log", json.dumps({"text": f"warning: {text}"}), warnings=told)
 
     def end(
         self,

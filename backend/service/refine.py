@@ -21,6 +21,7 @@ def with_more_steps(request: dict[str, Any], steps: int) -> dict[str, Any]:
         "refine_at": old.refine_at * share,
         "t_until": old.t_until * share,
         "reward_from": old.reward_from * share,
+        "explore_until": old.explore_until * share,
         "colour_from": [edge * share for edge in old.colour_from],
     }
     settings_for(request.get("preset", "starter"), longer)
