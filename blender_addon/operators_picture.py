@@ -120,6 +120,9 @@ class DIORAMA_OT_place_picture(bpy.types.Operator):
         origin = session.origins.get(job.id)
         editor = any_editor(context) if self.select or origin is None else origin.editor
         shown = show_picture(image, editor)
+        if shown:
+            scene = context.scene if self.select else (session.scene_of(job) or context.scene)
+            scene.diorama.picture.source = job.prompt  # the open picture is another one now
         session.say(f"'{image.name}' is a new picture" + ("" if shown else ": choose it in an Image Editor"))
         return {"FINISHED"}
 

@@ -163,6 +163,16 @@ def test_the_editor_that_asked_shows_the_result_unless_it_is_pinned(addon, job, 
     space.use_image_pin = False
 
 
+def test_the_panel_says_what_the_result_shows_once_an_editor_shows_it(addon, job, result) -> None:
+    write_texts()
+    settings = bpy.context.scene.diorama.picture
+    place(job, result)
+    assert settings.source == "a red cube"  # no editor asked: what is open is still the picture of before
+    addon.jobs.session().origins[job.id] = addon.jobs.Origin("Scene", addon.place_picture.Editor(*an_editor()))
+    place(job, result)
+    assert (settings.source, settings.target) == ("a blue cube", "a blue cube")
+
+
 def test_what_is_no_picture_leaves_nothing(addon, job, tmp_path) -> None:
     path = tmp_path / "result.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n and then nothing IEND\xaeB`\x82")
