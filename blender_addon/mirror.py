@@ -51,14 +51,15 @@ def show_sending(current: Any) -> None:
 
 def show_idle(current: Any) -> None:
     """No run to show."""
-    current.job, current.state, current.phase, current.notice, current.warnings = "", "", "", "", ""
+    current.job, current.kind, current.state, current.phase = "", "", "", ""
+    current.notice, current.warnings = "", ""
     current.step, current.steps, current.factor, current.seconds_left = 0, 0, 0.0, 0.0
     current.rewards.clear()
 
 
 def show_job(current: Any, job: Job) -> None:
     """The run in the Generate panel."""
-    current.job, current.state = job.id, job.state
+    current.job, current.kind, current.state = job.id, job.kind, job.state
     current.position = job.position or 0
     current.warnings = "\n".join(job.warnings)
     if job.progress is not None:

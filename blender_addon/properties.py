@@ -172,6 +172,7 @@ class DioramaStatus(bpy.types.PropertyGroup):
     backend: StringProperty(default="unknown")  # unknown, starting, ready, none, installing
     device: StringProperty()
     job: StringProperty()  # id of the run that is followed
+    kind: StringProperty()  # of that run
     state: StringProperty()  # of that run, or "sending"
     phase: StringProperty()
     step: IntProperty()

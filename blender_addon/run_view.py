@@ -19,13 +19,8 @@ CANDIDATES = {"best": "The best candidate", "mean": "All candidates"}  # what is
 
 def draw_run(layout: bpy.types.UILayout, context: bpy.types.Context, status: Any) -> None:
     """Progress, the way to stop, and what there is to see."""
-    said = STATES.get(status.state) or PHASES.get(status.phase, "Running")
-    if status.state == "queued" and status.position:
-        said = f"{said} ({status.position})"
-    if status.state == "running" and status.steps:
-        said = f"{said}: {status.step} of {status.steps}"
     column = layout.column(align=True)
-    column.progress(factor=status.factor, text=said)
+    column.progress(factor=status.factor, text=_state(status))
     row = column.row()
     row.label(text=f"{duration(status.seconds_left)} left" if status.seconds_left > 0.0 else "", icon="TIME")
     row.operator("diorama.cancel", icon="CANCEL")
@@ -33,6 +28,18 @@ def draw_run(layout: bpy.types.UILayout, context: bpy.types.Context, status: Any
     if icon:
         layout.template_icon(icon, scale=PICTURE_SCALE)
     draw_rewards(layout, context, status)
+
+
+def _state(status: Any) -> str:
+    """How far the run is, and whether it is a picture's: all panels show it, whichever it was begun in."""
+    said = STATES.get(status.state) or PHASES.get(status.phase, "Running")
+    if status.kind in ("image", "edit"):
+        said = f"Picture, {said[0].lower()}{said[1:]}"
+    if status.state == "queued" and status.position:
+        said = f"{said} ({status.position})"
+    if status.state == "running" and status.steps:
+        said = f"{said}: {status.step} of {status.steps}"
+    return said
 
 
 def draw_rewards(layout: bpy.types.UILayout, context: bpy.types.Context, status: Any) -> None:

@@ -8,7 +8,7 @@ import bpy
 import pytest
 
 from .backends import tick
-from .drawing import Layout, drawn
+from .drawing import Layout, draw, drawn
 from .test_slots import add_mesh, add_slot
 
 pytestmark = pytest.mark.blender
@@ -63,6 +63,13 @@ def test_a_run_is_drawn_in_every_state(addon, state) -> None:
     if state == "running":
         assert "1 min 15 s left" in text
         assert "\ncube\n" in text and "%" in text
+
+
+@pytest.mark.parametrize(("kind", "said"), [("scene", "Opt"), ("image", "Picture, opt"), ("edit", "Picture, opt")])
+def test_each_panel_that_shows_a_run_says_whether_it_is_a_picture_s(addon, kind, said) -> None:
+    hear(addon, state="running", kind=kind)
+    for panel in (addon.panels.DIORAMA_PT_generate, addon.panels_picture.DIORAMA_PT_picture):
+        assert f"{said}imising: 30 of 120" in draw(addon, panel)
 
 
 def test_a_slot_is_as_sure_as_its_least_sure_answer(addon) -> None:
