@@ -64,6 +64,27 @@ def draw_text(
         column.label(text=line, icon=icon if index == 0 else ("BLANK1" if icon != "NONE" else "NONE"))
 
 
+class InView3D:
+    """Where a panel is: in the tab of the 3D view's sidebar."""
+
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Diorama"
+
+
+class InImageEditor(InView3D):
+    """In the Image Editor's."""
+
+    bl_space_type = "IMAGE_EDITOR"
+
+
+def draw_foot(layout: bpy.types.UILayout, context: bpy.types.Context, status: Any) -> None:
+    """What the first panel of each tab ends with: the error, the notes and the backend."""
+    draw_fault(layout, context, status)
+    draw_notes(layout, context, status)
+    draw_backend(layout, context, status)
+
+
 def draw_fault(layout: bpy.types.UILayout, context: bpy.types.Context, status: Any) -> None:
     """The error, with the button that mends it; nothing where there is none."""
     if not status.fault:

@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import ClassVar
 
 import bpy
-from bpy.props import BoolProperty, StringProperty
+from bpy.props import StringProperty
 
 from . import headless, jobs
-from .collect import LayoutError, collect, problems
-from .messages import BackendError
-from .place import PlaceError, place
+from .answers import Job
+from .collect import collect, problems
+from .place import place
+from .runs import Begins, Places
 from .slots import slots_seen
 
 
-class DIORAMA_OT_generate(bpy.types.Operator):
+class DIORAMA_OT_generate(Begins, bpy.types.Operator):
     """Generate what the prompt and the slots say. Without a window this waits until the result is in the scene"""
 
     bl_idname = "diorama.generate"
@@ -22,31 +23,13 @@ class DIORAMA_OT_generate(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if jobs.session().busy():
-            cls.poll_message_set("A generation is running: wait for it, or cancel it")
-            return False
-        found = problems(context.scene, context.view_layer, slots_seen(context.scene))
-        if found:
-            cls.poll_message_set(str(found[0]))
-        return not found
+        return cls.may_begin(problems(context.scene, context.view_layer, slots_seen(context.scene)))
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def begin(self, context: bpy.types.Context) -> None:
         if bpy.app.background:
-            return self._wait(context)
-        try:
-            jobs.session().generate(context.scene, collect(context.scene, context.view_layer))
-        except LayoutError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        return {"FINISHED"}
-
-    def _wait(self, context: bpy.types.Context) -> set[str]:
-        try:
             headless.generate(context.scene, context.view_layer)
-        except (LayoutError, BackendError, PlaceError) as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        return {"FINISHED"}
+        else:
+            jobs.session().generate(context.scene, collect(context.scene, context.view_layer))
 
 
 class DIORAMA_OT_cancel(bpy.types.Operator):
@@ -99,32 +82,15 @@ class DIORAMA_OT_set_preset(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class DIORAMA_OT_place(bpy.types.Operator):
+class DIORAMA_OT_place(Places, bpy.types.Operator):
     """Put a result that has been fetched into its scene"""
 
     bl_idname = "diorama.place"
     bl_label = "Import Diorama Result"
     bl_options: ClassVar = {"UNDO", "INTERNAL"}
 
-    job: StringProperty()
-    filepath: StringProperty()
-    select: BoolProperty()
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        session = jobs.session()
-        job = session.job_called(self.job)
-        if job is None:
-            self.report({"ERROR"}, "This result is not known any more")
-            return {"CANCELLED"}
-        scene = context.scene if self.select else (session.scene_of(job) or context.scene)
-        try:
-            collection = place(Path(self.filepath), job, scene, self.select)
-        except PlaceError as error:
-            session.fail(BackendError(str(error), self.filepath, "Import it again from Results", "log"))
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        session.say(f"'{collection.name}' is in the scene '{scene.name}'")
-        return {"FINISHED"}
+    def put(self, context: bpy.types.Context, path: Path, job: Job, scene: bpy.types.Scene) -> str:
+        return f"'{place(path, job, scene, self.select).name}' is in the scene '{scene.name}'"
 
 
 CLASSES = (

@@ -10,6 +10,7 @@ from . import jobs
 from .answers import as_list, text, whole
 from .parsed import add_parsed
 from .place_picture import editor_of
+from .runs import Begins
 from .slots import slots_of
 
 
@@ -111,7 +112,7 @@ def _overrides(request: dict[str, Any]) -> dict[str, Any]:
 TAKERS = {"scene": _take_scene, "image": _take_image, "edit": _take_edit}  # by the kind of the job
 
 
-class DIORAMA_OT_resume(bpy.types.Operator):
+class DIORAMA_OT_resume(Begins, bpy.types.Operator):
     """Go on from here: a stopped run goes on, a finished one is refined with more steps; pictures begin anew"""
 
     bl_idname = "diorama.resume"
@@ -122,10 +123,7 @@ class DIORAMA_OT_resume(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if jobs.session().busy():
-            cls.poll_message_set("A generation is running: wait for it, or cancel it")
-            return False
-        return True
+        return cls.may_begin()
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if self._finished():
@@ -135,10 +133,9 @@ class DIORAMA_OT_resume(bpy.types.Operator):
     def draw(self, context: bpy.types.Context) -> None:
         self.layout.prop(self, "steps")
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def begin(self, context: bpy.types.Context) -> None:
         steps = self.steps if self._finished() else None
         jobs.session().resume(context.scene, self.job, steps, editor_of(context))
-        return {"FINISHED"}
 
     def _finished(self) -> bool:
         job = jobs.session().job_called(self.job)

@@ -6,7 +6,7 @@ import bpy
 
 from . import jobs
 from .collect import problems
-from .layouts import draw_backend, draw_fault, draw_notes, draw_text
+from .layouts import InView3D, draw_foot, draw_text
 from .run_view import draw_run, draw_unknown_words
 from .slots import slots_seen
 
@@ -24,15 +24,7 @@ class DIORAMA_MT_presets(bpy.types.Menu):
             operator.name, operator.about = preset["name"], str(preset.get("description", ""))
 
 
-class _Panel:
-    """What the panels of the tab have in common."""
-
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "Diorama"
-
-
-class DIORAMA_PT_generate(_Panel, bpy.types.Panel):
+class DIORAMA_PT_generate(InView3D, bpy.types.Panel):
     bl_idname = "DIORAMA_PT_generate"
     bl_label = "Generate"
     bl_order = 0
@@ -47,12 +39,10 @@ class DIORAMA_PT_generate(_Panel, bpy.types.Panel):
             draw_run(layout, context, status)
         else:
             _draw_start(layout, context)
-        draw_fault(layout, context, status)
-        draw_notes(layout, context, status)
-        draw_backend(layout, context, status)
+        draw_foot(layout, context, status)
 
 
-class DIORAMA_PT_settings(_Panel, bpy.types.Panel):
+class DIORAMA_PT_settings(InView3D, bpy.types.Panel):
     bl_idname = "DIORAMA_PT_settings"
     bl_parent_id = "DIORAMA_PT_generate"
     bl_label = "Settings"
@@ -119,7 +109,7 @@ class DIORAMA_UL_slots(bpy.types.UIList):
         return flags, []
 
 
-class DIORAMA_PT_layout(_Panel, bpy.types.Panel):
+class DIORAMA_PT_layout(InView3D, bpy.types.Panel):
     bl_idname = "DIORAMA_PT_layout"
     bl_label = "Layout"
     bl_order = 1
@@ -159,7 +149,7 @@ def _draw_slot(layout: bpy.types.UILayout, thing: bpy.types.Object) -> None:
             row.prop(thing.diorama, key, toggle=True)
 
 
-class DIORAMA_PT_relations(_Panel, bpy.types.Panel):
+class DIORAMA_PT_relations(InView3D, bpy.types.Panel):
     bl_idname = "DIORAMA_PT_relations"
     bl_label = "Relations"
     bl_order = 2

@@ -6,20 +6,12 @@ import bpy
 
 from . import jobs
 from .collect_picture import edit_problems, image_problems, picture_problem
-from .layouts import draw_backend, draw_fault, draw_notes, draw_text
+from .layouts import InImageEditor, draw_foot, draw_text
 from .panels_results import draw_results
 from .run_view import draw_run, draw_unknown_words
 
 
-class _Panel:
-    """What the panels of the tab have in common."""
-
-    bl_space_type = "IMAGE_EDITOR"
-    bl_region_type = "UI"
-    bl_category = "Diorama"
-
-
-class DIORAMA_PT_picture(_Panel, bpy.types.Panel):
+class DIORAMA_PT_picture(InImageEditor, bpy.types.Panel):
     bl_idname = "DIORAMA_PT_picture"
     bl_label = "Diorama"
     bl_order = 0
@@ -33,12 +25,10 @@ class DIORAMA_PT_picture(_Panel, bpy.types.Panel):
         _draw_edit(layout, context, settings, image, busy)
         if busy:
             draw_run(layout, context, status)
-        draw_fault(layout, context, status)
-        draw_notes(layout, context, status)
-        draw_backend(layout, context, status)
+        draw_foot(layout, context, status)
 
 
-class DIORAMA_PT_picture_settings(_Panel, bpy.types.Panel):
+class DIORAMA_PT_picture_settings(InImageEditor, bpy.types.Panel):
     bl_idname = "DIORAMA_PT_picture_settings"
     bl_parent_id = "DIORAMA_PT_picture"
     bl_label = "Settings"
@@ -53,7 +43,7 @@ class DIORAMA_PT_picture_settings(_Panel, bpy.types.Panel):
         layout.prop(settings, "overrides")
 
 
-class DIORAMA_PT_picture_results(_Panel, bpy.types.Panel):
+class DIORAMA_PT_picture_results(InImageEditor, bpy.types.Panel):
     bl_idname = "DIORAMA_PT_picture_results"
     bl_label = "Results"
     bl_order = 1

@@ -6,7 +6,7 @@ import bpy
 
 from . import jobs
 from .answers import RESUMABLE, duration
-from .layouts import draw_text
+from .layouts import InView3D, draw_text
 from .results import RESULTS
 
 PICTURE_SCALE = 6.0
@@ -40,12 +40,9 @@ class DIORAMA_UL_history(bpy.types.UIList):
         return [self.bitflag_filter_item if wanted in row.prompt.lower() else 0 for row in data.history], []
 
 
-class DIORAMA_PT_results(bpy.types.Panel):
+class DIORAMA_PT_results(InView3D, bpy.types.Panel):
     bl_idname = "DIORAMA_PT_results"
     bl_label = "Results"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "Diorama"
     bl_order = 3
 
     def draw(self, context: bpy.types.Context) -> None:
