@@ -70,6 +70,7 @@ class Objective:
         """How the objects stand to each other: hinge losses on where they are, and the VLM's reward.
 
         These move objects and do not reshape them: a relation is easier to feign with a bent object than to fulfil.
+        Penetration alone does both: a body gives way where another one's points are in it.
         """
         still = self.scene.scene_mesh([surface._replace(vertices=surface.vertices.detach()) for surface in surfaces])
         points, bounds = [], []

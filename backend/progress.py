@@ -1,4 +1,4 @@
-"""The progress bar of the command line."""
+"""How far a run is: what a step tells, and the progress bar that shows it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EVERY_S = 10.0  # between two lines where the output is no terminal
 
 
 class Step(Protocol):
-    """What is shown of a step: of generate.Step as of image.steps.Step."""
+    """What runs of all kinds tell after a step: generate.Step as image.steps.Step."""
 
     @property
     def step(self) -> int: ...
@@ -55,9 +55,14 @@ def describe(step: Step) -> str:
     full = round(WIDTH * step.step / step.steps)
     shown = [f"{name} {step.losses[name]:.2f}" for name in ("prior", "relation") if name in step.losses]
     if step.rewards:
-        yes = [1 / (1 + math.exp(-max(-50.0, min(50.0, r)))) for r in step.rewards.values()]
+        yes = [probability(reward) for reward in step.rewards.values()]
         shown.append(f"reward {100 * sum(yes) / len(yes):.0f} %")
     minutes, seconds = divmod(round(step.seconds_left), 60)
     bar = "#" * full + "-" * (WIDTH - full)
     shown.append(f"{minutes}:{seconds:02d} left" if step.step < step.steps else "writing the result")
     return f"[{bar}] {step.step}/{step.steps}  {'  '.join(shown)}"
+
+
+def probability(log_odds: float) -> float:
+    """Of Yes, where these are its log-odds."""
+    return 1 / (1 + math.exp(-max(-50.0, min(50.0, log_odds))))

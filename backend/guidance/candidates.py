@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from .distillation import add_noise, clean_latents
-from .options import Weighing as Weighing
-from .options import check_candidates as check_candidates
+from .options import Weighing, check_candidates
 from .rewards import Reward
 
 Denoise = Callable[[Tensor, int], Tensor]  # noisy (B, c, h, w) and t -> guided noise (B, c, h, w)

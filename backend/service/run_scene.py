@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from ..generate import Step
 from ..guidance.models import HEEDED, load_models
 from ..guidance.questions import about_relation
 from ..presets import settings_for
+from ..progress import probability
 from ..run import run
 from ..schema import SceneRequest, Settings, read_request
 from .folder import FINAL
@@ -80,6 +80,6 @@ def result_of(folder: Path) -> dict[str, Any]:
         reward = report["rewards"].get(asked)
         relations.append(
             {key: row[key] for key in ("subject", "relation", "object", "fulfilled")}
-            | {"probability": None if reward is None else 1 / (1 + math.exp(-max(-50.0, min(50.0, reward))))}
+            | {"probability": None if reward is None else probability(reward)}
         )
     return {"warnings": report["warnings"], "relations": relations}

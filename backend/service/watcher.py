@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from ..export.files import jsonable
-from ..progress import ProgressBar
+from ..progress import ProgressBar, Step
 from .folder import CHECKPOINT, PREVIEW
 from .preview import write_preview
 
@@ -23,21 +23,6 @@ PREVIEW_S = 1.0  # between two pictures
 
 class Stopped(Exception):
     """The job was told to stop."""
-
-
-class Step(Protocol):
-    """What jobs of all kinds tell after a step."""
-
-    @property
-    def step(self) -> int: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def losses(self) -> dict[str, float]: ...
-    @property
-    def rewards(self) -> dict[str, float]: ...
-    @property
-    def seconds_left(self) -> float: ...
 
 
 class _Done(NamedTuple):
