@@ -18,6 +18,7 @@ from ..render.cameras import Cameras
 from ..render.lighting import studio_lighting
 from ..render.shade import ColourField, render
 from ..render.views import framed
+from ..scene.isosurface import Surface
 from ..scene.mesh import Mesh, merge
 from ..scene.slots import Scene
 from ..schema import SceneRequest, Settings
@@ -56,55 +57,18 @@ def write_result(
     on_part: called before each object, each picture and at the end. An exception from it ends the writing, and what
     stood in the folder before is still there. Raises OutputError.
     """
-    names = (SHEET, TURNTABLE, REPORT, GLB)
-    with written_together(folder, names) as stage:
-        checks = _write(stage, request, settings, scene, rewards, timings_s, warnings, on_part)
-        on_part()
-    return Written(tuple(folder / name for name in (GLB, SHEET, TURNTABLE, REPORT)), checks)
-
-
-def _write(
-    folder: Path,
-    request: SceneRequest,
-    settings: Settings,
-    scene: Scene,
-    rewards: dict[str, float],
-    timings_s: dict[str, float],
-    warnings: list[str],
-    on_part: OnPart,
-) -> Report:
-    """What was found to be true of the scene whose files were written into `folder`."""
-    started = time.monotonic()
-    with torch.no_grad():
+    names, started = (SHEET, TURNTABLE, REPORT, GLB), time.monotonic()
+    index = {slot.name: i for i, slot in enumerate(request.slots)}
+    with torch.no_grad(), written_together(folder, names) as stage:
         surfaces = scene.surfaces(training=False)
-        provenance = {"prompt": request.prompt, "seed": request.seed, "preset": request.preset}
-        results = [
-            SlotResult(
-                slot.name,
-                surfaces[i].vertices,
-                surfaces[i].faces,
-                scene.to_world(i),
-                lambda local, i=i: scene.material(i, local),  # type: ignore[misc]
-                provenance | {"slot_prompt": slot.prompt, "rewards": rewards},
-            )
-            for i, slot in enumerate(request.slots)
-            if slot.kind != "context"
-        ]
-        extras = provenance | {"generator": "Diorama", "settings": settings.model_dump()}
-        exported = export_scene(results, folder / GLB, settings.texture_px, settings.max_faces, extras, on_part=on_part)
-        index = {slot.name: i for i, slot in enumerate(request.slots)}
-        fixed = {slot.name: index[slot.name] for slot in request.slots if slot.kind == "context"}
-        context = {name: scene.slots[i].mesh(i, surfaces[i]) for name, i in fixed.items()}
-        meshes = {e.name: _written_mesh(e, scene, index[e.name]) for e in exported}
-        middles = {name: torch.stack(bounds_of(m.vertices)).mean(0) for name, m in meshes.items()}
-        below = scene.height_below(torch.stack(list(middles.values()))).tolist()
-        ground = {name: height for name, height in zip(middles, below, strict=True) if math.isfinite(height)}
-        checks = check_scene(meshes | context, request.relations, fixed=context, ground=ground)
-        subject = _subject(scene, [(meshes | context)[name] for name in index])
-        _write_sheet(folder / SHEET, subject, settings.preview_px, on_part)
-        _write_turn(folder / TURNTABLE, subject, settings.preview_px, on_part)
-    write_report(
-        build_report(
+        exported = _export(stage / GLB, request, settings, scene, surfaces, rewards, on_part)
+        made = {e.name: _written_mesh(e, scene, index[e.name]) for e in exported}
+        context = _context(request, scene, surfaces)
+        checks = check_scene(made | context, request.relations, fixed=context, ground=_ground(scene, made))
+        subject = _subject(scene, [(made | context)[name] for name in index])
+        _write_sheet(stage / SHEET, subject, settings.preview_px, on_part)
+        _write_turn(stage / TURNTABLE, subject, settings.preview_px, on_part)
+        report = build_report(
             request=request.model_dump(),
             settings=settings.model_dump(),
             seed=request.seed,
@@ -116,10 +80,50 @@ def _write(
             penetration_m3={" / ".join(pair): volume for pair, volume in checks.penetration_m3.items()},
             rewards=rewards,
             warnings=warnings,
-        ),
-        folder / REPORT,
-    )
-    return checks
+        )
+        write_report(report, stage / REPORT)
+        on_part()
+    return Written(tuple(folder / name for name in (GLB, SHEET, TURNTABLE, REPORT)), checks)
+
+
+def _export(
+    path: Path,
+    request: SceneRequest,
+    settings: Settings,
+    scene: Scene,
+    surfaces: list[Surface],
+    rewards: dict[str, float],
+    on_part: OnPart,
+) -> list[ExportedSlot]:
+    """What was written to the GLB: every slot that is no context."""
+    provenance = {"prompt": request.prompt, "seed": request.seed, "preset": request.preset}
+    results = [
+        SlotResult(
+            slot.name,
+            surfaces[i].vertices,
+            surfaces[i].faces,
+            scene.to_world(i),
+            lambda local, i=i: scene.material(i, local),  # type: ignore[misc]
+            provenance | {"slot_prompt": slot.prompt, "rewards": rewards},
+        )
+        for i, slot in enumerate(request.slots)
+        if slot.kind != "context"
+    ]
+    extras = provenance | {"generator": "Diorama", "settings": settings.model_dump()}
+    return export_scene(results, path, settings.texture_px, settings.max_faces, extras, on_part=on_part)
+
+
+def _context(request: SceneRequest, scene: Scene, surfaces: list[Surface]) -> dict[str, Mesh]:
+    """The meshes that stay as they were, by slot name."""
+    own = [(i, slot.name) for i, slot in enumerate(request.slots) if slot.kind == "context"]
+    return {name: scene.slots[i].mesh(i, surfaces[i]) for i, name in own}
+
+
+def _ground(scene: Scene, made: dict[str, Mesh]) -> dict[str, float]:
+    """Height of the context below each object's middle, metres, by slot name; only where there is some."""
+    middles = [torch.stack(bounds_of(mesh.vertices)).mean(0) for mesh in made.values()]
+    below = scene.height_below(torch.stack(middles)).tolist()
+    return {name: height for name, height in zip(made, below, strict=True) if math.isfinite(height)}
 
 
 def _written_mesh(written: ExportedSlot, scene: Scene, index: int) -> Mesh:
