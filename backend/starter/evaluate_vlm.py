@@ -25,12 +25,16 @@ from .lessons import Lesson, lessons_of_pair, lessons_of_single
 from .scenes import Scenes, load_scenes, pictures
 from .shapes import assemble, parts_of, phrase
 
+NOUNS = ("noun", "noun alone")  # topics
 LESSONS = 6  # asked about each scene
 CLOSE_BY, NEARNESS_M = 2, 0.1  # placements whose gradients are averaged, and how far they are from the one that moves
 
 
 def accuracy(vlm: VisionLanguageModel, singles: Scenes, pairs: Scenes, limit: int, seed: int) -> dict[str, dict]:
-    """Share of Yes/No questions answered right, by topic, with how many were asked and how many were a Yes."""
+    """Share of Yes/No questions answered right, by topic, with how many were asked and how many were a Yes.
+
+    What a broken object is called is a topic of its own: of some that are left in pieces nobody could say.
+    """
     right: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
     for scenes, teach in ((singles, lessons_of_single), (pairs, lessons_of_pair)):
         for row in range(min(limit, len(scenes.images))):
@@ -39,8 +43,10 @@ def accuracy(vlm: VisionLanguageModel, singles: Scenes, pairs: Scenes, limit: in
             lessons: list[Lesson] = teach(scenes.facts, row, 1.0, LESSONS, rng)
             with torch.no_grad():
                 odds = vlm.log_odds(images[0], [lesson.question for lesson in lessons])
+            broken = scenes.facts.fault is not None and scenes.facts.fault[row] > 0
             for lesson, value in zip(lessons, odds.tolist(), strict=True):
-                right[lesson.topic].append(((value > 0) == (lesson.answer == "Yes"), lesson.answer == "Yes"))
+                topic = f"{lesson.topic}, broken object" if broken and lesson.topic in NOUNS else lesson.topic
+                right[topic].append(((value > 0) == (lesson.answer == "Yes"), lesson.answer == "Yes"))
     return {
         topic: {
             "accuracy": round(float(np.mean([r for r, _ in rows])), 4),
