@@ -21,7 +21,7 @@ from .files import FILES, File
 from .folder import ID_PATTERN, new_id
 from .guard import Guard
 from .jobs import Jobs
-from .kinds import KINDS
+from .kinds import KINDS, PARTS
 from .uploads import read_upload
 from .wire import (
     ErrorBody,
@@ -46,10 +46,6 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     "5XX": {"model": ErrorBody, "description": "The service's fault, or the machine's"},
 }
 _ANY_JOB = {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("SceneJob", "ImageJob", "EditJob")]}
-_UPLOADS = {
-    "meshes": ("model/gltf-binary", "GLB, glTF's axes; a node for each slot of kind start or context, named so"),
-    "picture": ("image/png", "PNG; the picture that a job of kind edit changes"),
-}
 _NEW_JOB = {
     "requestBody": {
         "required": True,
@@ -63,14 +59,14 @@ _NEW_JOB = {
                     "properties": {
                         "request": _ANY_JOB,
                         **{
-                            name: {"type": "string", "format": "binary", "description": about}
-                            for name, (_, about) in _UPLOADS.items()
+                            part.name: {"type": "string", "format": "binary", "description": part.about}
+                            for part in PARTS
                         },
                     },
                 },
                 "encoding": {
                     "request": {"contentType": "application/json"},
-                    **{name: {"contentType": media_type} for name, (media_type, _) in _UPLOADS.items()},
+                    **{part.name: {"contentType": part.media_type} for part in PARTS},
                 },
             },
         },
@@ -206,25 +202,28 @@ def _add_jobs(router: APIRouter, parts: Parts) -> None:
 
 
 def _add_files(router: APIRouter, parts: Parts) -> None:
-    def route(name: str, about: File) -> None:
-        def fetch(job_id: JobId) -> Response:
-            job = parts.jobs.get(job_id)
-            path = parts.jobs.data.job(job.id) / about.file
-            if job.kind not in about.kinds:
-                remedy = f"Its result is {KINDS[job.kind].result}"
-                raise NotFound(f"a job of kind {job.kind!r} has no {name}", where=name, remedy=remedy)
-            if not path.is_file():
-                raise NotFound(f"there is no {name} yet", where=name, remedy=f"It is written at {about.awaits}")
-            return FileResponse(path, media_type=about.media_type, headers={"Cache-Control": "no-store"})
-
+    for name, about in FILES.items():
         body = {"schema": {} if about.media_type == "application/json" else {"type": "string"}}
         router.add_api_route(
             f"/jobs/{{id}}/{name}",
-            fetch,
+            _fetching(parts.jobs, name, about),
             name=f"fetch_{name}",
             response_class=FileResponse,
             responses={200: {"content": {about.media_type: body}, "description": name}},
         )
 
-    for name, about in FILES.items():
-        route(name, about)
+
+def _fetching(jobs: Jobs, name: str, about: File) -> Callable[[str], Response]:
+    """The route that sends this file of a job. It raises NotFound where there is none, and says what there is."""
+
+    def fetch(job_id: JobId) -> Response:
+        job = jobs.get(job_id)
+        if job.kind not in about.kinds:
+            remedy = f"Its result is {KINDS[job.kind].result}"
+            raise NotFound(f"a job of kind {job.kind!r} has no {name}", where=name, remedy=remedy)
+        path = jobs.data.job(job.id) / about.file
+        if not path.is_file():
+            raise NotFound(f"there is no {name} yet", where=name, remedy=f"It is written at {about.awaits}")
+        return FileResponse(path, media_type=about.media_type, headers={"Cache-Control": "no-store"})
+
+    return fetch

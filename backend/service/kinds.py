@@ -21,6 +21,8 @@ class Part(NamedTuple):
 
     name: str  # of its part in the form
     file: str  # its name in the job's folder
+    media_type: str
+    about: str  # what it has to be
 
 
 class Kind(NamedTuple):
@@ -34,7 +36,13 @@ class Kind(NamedTuple):
     refined: Callable[[Request, int], Request] | None  # the request with so many more steps; None: it begins anew
 
 
-MESHES, PICTURE = Part("meshes", "meshes.glb"), Part("picture", "picture.png")
+MESHES = Part(
+    "meshes",
+    "meshes.glb",
+    "model/gltf-binary",
+    "GLB, glTF's axes; a node for each slot of kind start or context, named so",
+)
+PICTURE = Part("picture", "picture.png", "image/png", "PNG; the picture that a job of kind edit changes")
 PARTS = (MESHES, PICTURE)
 
 
