@@ -6,16 +6,13 @@ import torch
 from backend.guidance.distillation import (
     add_noise,
     clean_latents,
-    dds_loss,
     guide,
     native_target,
     perp_neg,
     reconstruct,
     reconstruction_loss,
     score_losses,
-    sds_loss,
     timestep_weight,
-    vsd_loss,
 )
 
 MEAN, STD = 1.5, 0.5
@@ -53,14 +50,6 @@ def test_add_noise_keeps_unit_variance() -> None:
         assert add_noise(x, eps, torch.full((8,), level)).std().item() == pytest.approx(1.0, abs=0.01)
 
 
-def test_sds_gradient_is_the_equations(drawn) -> None:
-    latents = drawn["latents"].clone().requires_grad_()
-    predicted = torch.randn(latents.shape, generator=torch.Generator().manual_seed(9))
-    sds_loss(latents, predicted, drawn["noise"], drawn["alpha_bar"]).backward()
-    weight = (1 - drawn["alpha_bar"])[:, None, None, None]
-    torch.testing.assert_close(latents.grad, weight * (predicted - drawn["noise"]) / 4)
-
-
 def test_sds_moves_a_sample_to_the_gaussians_mode() -> None:
     generator = torch.Generator().manual_seed(1)
     latents = torch.zeros(1, 4, 8, 8, requires_grad=True)
@@ -70,7 +59,7 @@ def test_sds_moves_a_sample_to_the_gaussians_mode() -> None:
         noise = torch.randn(latents.shape, generator=generator)
         noisy = add_noise(latents.detach(), noise, alpha_bar)
         optimizer.zero_grad()
-        sds_loss(latents, gaussian_noise_prediction(noisy, alpha_bar), noise, alpha_bar).backward()
+        score_losses(latents, gaussian_noise_prediction(noisy, alpha_bar), noise, alpha_bar).mean().backward()
         optimizer.step()
     assert (latents.mean() - MEAN).abs().item() < 0.05
     assert latents.std().item() < STD / 2  # the mode, not the distribution
@@ -125,18 +114,17 @@ def test_the_reconstruction_is_a_fixed_target(drawn) -> None:
 
 
 @pytest.mark.parametrize("weighting", ["sigma squared", "uniform", "fantasia"])
-@pytest.mark.parametrize("loss", [sds_loss, vsd_loss, dds_loss])
-def test_every_score_loss_has_the_gradient_of_its_equation(drawn, loss, weighting) -> None:
+def test_the_score_loss_has_the_gradient_of_its_equation(drawn, weighting) -> None:
     latents, a = drawn["latents"].clone().requires_grad_(), drawn["alpha_bar"]
     predicted, baseline = torch.randn(2, *latents.shape, generator=torch.Generator().manual_seed(9))
-    loss(latents, predicted, baseline, a, weighting).backward()
+    score_losses(latents, predicted, baseline, a, weighting).mean().backward()
     weight = {"sigma squared": 1 - a, "uniform": torch.ones(4), "fantasia": (1 - a) * a.sqrt()}[weighting]
     torch.testing.assert_close(latents.grad, weight[:, None, None, None] * (predicted - baseline) / 4)
 
 
 def test_neither_prediction_of_a_score_loss_gets_a_gradient(drawn) -> None:
     latents, predicted, baseline = (drawn[name].clone().requires_grad_() for name in ("latents", "noise", "noise"))
-    vsd_loss(latents, predicted * 2, baseline, drawn["alpha_bar"]).backward()
+    score_losses(latents, predicted * 2, baseline, drawn["alpha_bar"]).mean().backward()
     assert predicted.grad is None and baseline.grad is None and latents.grad.abs().sum() > 0
 
 
@@ -145,7 +133,6 @@ def test_losses_of_samples_are_their_own(drawn) -> None:
     together = score_losses(*args)
     alone = torch.cat([score_losses(*(arg[i : i + 1] for arg in args)) for i in range(4)])
     torch.testing.assert_close(together, alone)
-    torch.testing.assert_close(together.mean(), sds_loss(*args))
 
 
 def test_a_weighting_falls_with_less_noise_or_is_even() -> None:
@@ -159,7 +146,7 @@ def test_delta_denoising_does_not_move_a_picture_that_is_what_both_prompts_say(d
     latents = drawn["latents"].clone().requires_grad_()
     noisy = add_noise(drawn["latents"], drawn["noise"], drawn["alpha_bar"])
     seen = gaussian_noise_prediction(noisy, drawn["alpha_bar"])
-    dds_loss(latents, seen, seen.clone(), drawn["alpha_bar"]).backward()
+    score_losses(latents, seen, seen.clone(), drawn["alpha_bar"]).mean().backward()
     assert latents.grad.abs().max() == 0
 
 
@@ -176,7 +163,7 @@ def distil_particles(variational: bool) -> torch.Tensor:
         own = (1 - a[0]).sqrt() * (noisy - a[0].sqrt() * mean) / (a[0] * variance + 1 - a[0])
         optimizer.zero_grad()
         predicted = gaussian_noise_prediction(noisy, a)
-        (vsd_loss(x, predicted, own, a) if variational else sds_loss(x, predicted, noise, a)).mul(512).backward()
+        score_losses(x, predicted, own if variational else noise, a).sum().backward()
         optimizer.step()
     return x.detach()
 

@@ -60,42 +60,15 @@ def score_losses(
 ) -> Tensor:
     """A loss for each sample (B,), whose gradient in that sample is w(t) (predicted - baseline).
 
-    What all score distillation has in common: predicted is the prior's guided noise, the baseline the noise that was
-    added (SDS), the variational score (VSD) or the prediction for the source (DDS, bridge). Neither gets a gradient.
+    What all score distillation has in common: predicted is the prior's guided noise; the baseline is the noise that was
+    added (SDS: DreamFusion, arXiv 2209.14988, equation 3), what a denoiser fitted to the samples themselves predicts
+    (VSD: ProlificDreamer, arXiv 2305.16213, equation 9), or what the prior predicts for the source picture and its
+    prompt under the same noise (DDS, arXiv 2304.07090). Neither gets a gradient.
     All (B, c, h, w); alpha_bar: (B,). The value is half the squared length of the gradient.
     """
     weight = timestep_weight(alpha_bar, weighting)[:, None, None, None]
     target = (latents - weight * (predicted - baseline)).detach()
     return 0.5 * (latents - target).square().flatten(1).sum(1)
-
-
-def sds_loss(
-    latents: Tensor, predicted: Tensor, noise: Tensor, alpha_bar: Tensor, weighting: Weighting = "sigma squared"
-) -> Tensor:
-    """A scalar whose gradient in the latents is w(t) (predicted - noise) / B: DreamFusion, arXiv 2209.14988, eq. 3."""
-    return score_losses(latents, predicted, noise, alpha_bar, weighting).mean()
-
-
-def vsd_loss(
-    latents: Tensor, predicted: Tensor, variational: Tensor, alpha_bar: Tensor, weighting: Weighting = "sigma squared"
-) -> Tensor:
-    """A scalar whose gradient in the latents is w(t) (predicted - variational) / B.
-
-    ProlificDreamer, arXiv 2305.16213, equation 9: the variational score is the noise that a denoiser fitted to the
-    samples themselves predicts, so that the samples follow the prior's distribution and not only its mode.
-    """
-    return score_losses(latents, predicted, variational, alpha_bar, weighting).mean()
-
-
-def dds_loss(
-    latents: Tensor, predicted: Tensor, of_source: Tensor, alpha_bar: Tensor, weighting: Weighting = "sigma squared"
-) -> Tensor:
-    """A scalar whose gradient in the latents is w(t) (predicted - of_source) / B.
-
-    Delta denoising, arXiv 2304.07090: of_source is predicted for the noisy source picture and its own
-    prompt with the same noise and t, so that the error both predictions share cancels.
-    """
-    return score_losses(latents, predicted, of_source, alpha_bar, weighting).mean()
 
 
 def native_target(clean: Tensor, noise: Tensor, alpha_bar: Tensor, prediction_type: str) -> Tensor:
