@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..guidance.diffusion import DiffusionPrior, load_prior
+from ..guidance.distillation import add_noise, native_target
 from .checkpoint import learning_rate, log_line, resume, save_state, set_rate, take_over
 from .dataset import COLOUR_NAMES, FAULT_NAMES, NOUN_NAMES
 from .faults import NO_NOUN
@@ -126,6 +127,46 @@ def edges(difference: Tensor) -> Tensor:
     return difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
 
 
+class Batch(NamedTuple):
+    """What the denoiser learns from in a step."""
+
+    noisy: Tensor  # (B, c, h, w) latents
+    t: Tensor  # (B,) int64
+    text: Tensor  # (B, L) token ids of the captions
+    poses: Tensor  # (B, 16)
+    target: Tensor  # (B, c, h, w), v of the latents and the noise
+
+
+class Batches:
+    """The denoiser's batches, each drawn from the seed and its step's number alone."""
+
+    def __init__(self, pictures: Pictures, latents: Tensor, size: int, device: torch.device, seed: int) -> None:
+        """latents: (N, c, h, w) of the pictures, on the CPU, of unit variance. size: pictures in a batch."""
+        tokenizer = caption_tokenizer(CAPTION_TOKENS)
+        self.ids = torch.tensor(tokenizer(pictures.captions, padding="max_length")["input_ids"])
+        self.blank = torch.tensor(tokenizer("", padding="max_length")["input_ids"])
+        self.whole, self.broken = np.nonzero(~pictures.broken)[0], np.nonzero(pictures.broken)[0]
+        self.latents, self.poses = latents, torch.from_numpy(pictures.poses)
+        self.alphas = build_scheduler().alphas_cumprod.to(device)
+        self.size, self.device, self.seed = size, device, seed
+
+    def draw(self, step: int) -> Batch:
+        """The batch of a step."""
+        rng, size, device = np.random.default_rng([self.seed, 2, step]), self.size, self.device
+        some = rng.choice(self.broken, size=int(size * BROKEN_SHARE))
+        rows = torch.from_numpy(np.concatenate([some, rng.choice(self.whole, size=size - len(some))]))
+        silent = torch.from_numpy(rng.random(size) < NO_CAPTION)
+        text = torch.where(silent[:, None], self.blank, self.ids[rows]).to(device)
+        spread = (rng.permutation(size) + rng.random(size)) / size
+        t = torch.from_numpy(spread**NOISY * 1000).long().to(device)
+        clean = self.latents[rows].to(device)
+        noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(device)
+        a = self.alphas[t]
+        noisy = add_noise(clean, noise, a).contiguous(memory_format=torch.channels_last)
+        target = native_target(clean, noise, a, "v_prediction")
+        return Batch(noisy, t, text, self.poses[rows].to(device), target)
+
+
 def train_denoiser(
     pictures: Pictures,
     vae: AutoencoderKL,
@@ -140,7 +181,7 @@ def train_denoiser(
     torch.manual_seed(seed)
     latents = encode_all(vae, pictures.images, device)
     vae.register_to_config(scaling_factor=float(1.0 / latents.std()))
-    latents = latents * vae.config.scaling_factor
+    batches = Batches(pictures, latents * vae.config.scaling_factor, stage.batch, device, seed)
     modules = nn.ModuleDict(
         {"unet": build_unet().to(memory_format=torch.channels_last), "text": build_text_encoder()}
     ).to(device)
@@ -151,29 +192,11 @@ def train_denoiser(
     both = nn.ModuleList([modules, average])
     optimizer = torch.optim.AdamW(modules.parameters(), lr=stage.lr, betas=(0.9, 0.99), weight_decay=0.01)
     start = resume(work, device, both, optimizer)
-    ids = torch.tensor(caption_tokenizer(CAPTION_TOKENS)(pictures.captions, padding="max_length")["input_ids"])
-    blank = torch.tensor(caption_tokenizer(CAPTION_TOKENS)("", padding="max_length")["input_ids"])
-    alphas = build_scheduler().alphas_cumprod.to(device)
-    poses = torch.from_numpy(pictures.poses)
-    whole, broken = np.nonzero(~pictures.broken)[0], np.nonzero(pictures.broken)[0]
     saved = shown = time.time()
     total = 0.0
     for step in range(start, stage.steps):
         set_rate(optimizer, learning_rate(step, stage.steps, stage.lr))
-        rng, batch = np.random.default_rng([seed, 2, step]), stage.batch
-        some = rng.choice(broken, size=int(batch * BROKEN_SHARE))
-        rows = torch.from_numpy(np.concatenate([some, rng.choice(whole, size=batch - len(some))]))
-        text = torch.where(torch.from_numpy(rng.random(batch) < NO_CAPTION)[:, None], blank, ids[rows]).to(device)
-        spread = (rng.permutation(batch) + rng.random(batch)) / batch
-        t = torch.from_numpy(spread**NOISY * 1000).long().to(device)
-        clean = latents[rows].to(device)
-        noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32)).to(device)
-        a = alphas[t][:, None, None, None]
-        noisy, target = a.sqrt() * clean + (1 - a).sqrt() * noise, a.sqrt() * noise - (1 - a).sqrt() * clean
-        hidden = modules["text"](text).last_hidden_state
-        noisy = noisy.contiguous(memory_format=torch.channels_last)
-        output = modules["unet"](noisy, t, encoder_hidden_states=hidden, class_labels=poses[rows].to(device)).sample
-        loss = F.mse_loss(output, target)
+        loss = denoising_loss(modules, batches.draw(step))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
@@ -187,6 +210,13 @@ def train_denoiser(
             save_state(work, {"modules": both.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1})
             save_prior(out, vae, average["unet"], average["text"])
             saved = time.time()
+
+
+def denoising_loss(modules: nn.ModuleDict, batch: Batch) -> Tensor:
+    """Mean squared error of what denoiser and text encoder make of the batch."""
+    hidden = modules["text"](batch.text).last_hidden_state
+    output = modules["unet"](batch.noisy, batch.t, encoder_hidden_states=hidden, class_labels=batch.poses).sample
+    return F.mse_loss(output, batch.target)
 
 
 @torch.no_grad()
