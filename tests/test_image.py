@@ -83,6 +83,16 @@ def test_rewarded_candidates_end_where_the_reward_is_higher(gaussian) -> None:
     assert darker[:, :3].mean() < brighter[:, :3].mean() - 0.01
 
 
+def test_candidates_that_do_not_count_are_not_denoised_again(gaussian, monkeypatch) -> None:
+    seen: list[int] = []
+    plain = gaussian.predict_noise
+    monkeypatch.setattr(
+        gaussian, "predict_noise", lambda noisy, *rest: (seen.append(len(noisy)), plain(noisy, *rest))[1]
+    )
+    run(gaussian, "reward-sds", reward=brightness, steps=1, strategy="best", candidates=4, explore_steps=1)
+    assert seen == [2 * 4, 2 * 1]  # each with and without the prompt: explored from t alone, then the best one
+
+
 @pytest.mark.parametrize("method", ["dds", "bridge"])
 def test_an_edit_moves_a_picture_by_the_difference_of_the_prompts(gaussian, method) -> None:
     picture = torch.full((1, 16, 16, 3), -1.0) + 0.3 * torch.randn(

@@ -44,6 +44,13 @@ def candidate_weights(scores: Tensor, weighing: Weighing) -> Tensor:
     return weights
 
 
+def chosen(scores: Tensor, weighing: Weighing) -> tuple[Tensor, Tensor]:
+    """Which candidates count at all, (K,) indices, and the factors of their losses, (K,)."""
+    weights = candidate_weights(scores, weighing)
+    rows = weights.nonzero()[:, 0]
+    return rows, weights[rows]
+
+
 def ddim_timesteps(t: int, steps: int, levels: int) -> list[int]:
     """The timesteps an exploration visits, falling: t itself, then those below t of a `steps`-step schedule.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..schedules import linear
 from ..schema import Settings
-from .candidates import candidate_weights, score_candidates
+from .candidates import chosen, score_candidates
 from .critics import Pull
 from .diffusion import DiffusionPrior
 from .distillation import add_noise, clean_latents, reconstruct, reconstruction_loss
@@ -70,9 +70,8 @@ def score_pull(
     weights, scores = torch.ones(1, device=noise.device), torch.zeros(0, device=noise.device)
     if exploration:
         scores = _explore(exploration, denoiser, noisy, t)
-        weights = candidate_weights(scores, exploration.weighing)
-        counts = weights.nonzero()[:, 0]
-        weights, noisy = weights[counts], noisy[counts]
+        rows, weights = chosen(scores, exploration.weighing)
+        noisy = noisy[rows]
     guided, conditional = (
         x.unflatten(0, (-1, views)) for x in denoiser.predict(noisy.flatten(0, 1), t, settings.guidance_scale)
     )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OptimisationError
-from ..guidance.candidates import candidate_weights, explores, score_candidates
+from ..guidance.candidates import chosen, explores, score_candidates
 from ..guidance.diffusion import DiffusionPrior
 from ..guidance.distillation import add_noise, guide
 from ..guidance.rewards import Reward
@@ -34,12 +34,12 @@ OnStep = Callable[[Step], None]
 
 
 class Noises(NamedTuple):
-    """The N noises of a step: one, or the candidates with their weights."""
+    """The N noises of a step: one, or those of its candidates that count, with their weights."""
 
     noise: Tensor  # (N, c, h, w)
     noisy: Tensor  # (N, c, h, w)
     weights: Tensor  # (N,)
-    scores: Tensor | None  # (N,), of a step that explores
+    scores: Tensor | None  # of all candidates, in a step that explores
 
 
 class Denoiser:
@@ -112,7 +112,8 @@ def draw_noises(
     scores = score_candidates(
         noisy[:, None], t, explorer, prior.alphas_cumprod, settings.explore_steps, prior.decode, reward, prompt
     )
-    return Noises(noise, noisy, candidate_weights(scores, settings.weighing), scores)
+    rows, weights = chosen(scores, settings.weighing)
+    return Noises(noise[rows], noisy[rows], weights, scores)
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
