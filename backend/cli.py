@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .commands import evaluate, images, models
+from .commands.shared import warn
 from .errors import Interrupted, OutputError, RequestError, UserError
 from .presets import PRESETS
 from .progress import ProgressBar
@@ -92,7 +93,7 @@ def _generate(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out or (arguments.resume.parent if checkpoint else OUT)
     bar = ProgressBar(sys.stderr)
     try:
-        written = run(request, out, device, bar.show, _warn, checkpoint, meshes=arguments.meshes)
+        written = run(request, out, device, bar.show, warn, checkpoint, meshes=arguments.meshes)
     except KeyboardInterrupt:
         raise Interrupted("stopped", remedy=_go_on(out, out / CHECKPOINT, arguments.resume)) from None
     except OutputError as error:
@@ -126,10 +127,6 @@ def _go_on(out: Path, checkpoint: Path, resumed: Path | None) -> str:
         return "No checkpoint had been written yet"
     command = ["python", "-m", "backend", "generate", "--resume", str(latest), "--out", str(out)]
     return f"Go on with: {shlex.join(command)}"
-
-
-def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)
 
 
 def _serve(arguments: argparse.Namespace) -> int:

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..errors import RequestError
 from ..progress import ProgressBar
+from .shared import named_values, warn
 
 
 def add_commands(commands: Any, devices: tuple[str, ...]) -> None:
@@ -53,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> int:
             maker.asked(trial)  # a fault in a setting shows before the first run, not after hours
         check_writable(a.out)
         if maker.judges_itself:
-            print("warning: the judge has the reward's own weights", file=sys.stderr)
+            warn("the judge has the reward's own weights")
         for number, trial in enumerate(own, start=1):
             bar = ProgressBar(sys.stderr)
             try:
@@ -88,12 +88,9 @@ _COUNTED = {"colours": "colour_right", "nouns": "noun_right", "content": "conten
 def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings that the arguments change for all methods."""
     changes: dict[str, Any] = {} if arguments.steps is None else {"steps": arguments.steps}
-    for item in arguments.set:
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise RequestError(f"expected NAME=VALUE, got {item!r}", where="--set", remedy="Such as --set views=2")
+    for name, value in named_values(arguments.set, "views=2"):
         try:
-            changes[name.strip()] = json.loads(value)
+            changes[name] = json.loads(value)
         except ValueError:
-            changes[name.strip()] = value  # text, such as a folder
+            changes[name] = value  # text, such as a folder
     return changes

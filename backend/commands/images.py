@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..errors import RequestError
 from ..guidance.options import STRATEGIES
 from ..image.request import EDIT_METHODS, IMAGE_METHODS, read_image_request
 from ..progress import ProgressBar
+from .shared import named_values, warn
 
 OPTIONS = {  # option: the setting it gives
     "prior": "prior",
@@ -65,7 +65,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     bar = ProgressBar(sys.stderr)
     try:
-        written = run_image(request, arguments.image, arguments.out, choose_device(arguments.device), bar.show, _warn)
+        written = run_image(request, arguments.image, arguments.out, choose_device(arguments.device), bar.show, warn)
     finally:
         bar.close()
     if written.score is not None:
@@ -77,11 +77,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _request(arguments: argparse.Namespace) -> dict[str, Any]:
     settings: dict[str, Any] = {}
-    for item in arguments.set:
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise RequestError(f"expected NAME=VALUE, got {item!r}", where="--set", remedy="Such as --set lr=0.01")
-        settings[name.strip()] = value.split(",") if name.strip() == "t_max" else value
+    for name, value in named_values(arguments.set, "lr=0.01"):
+        settings[name] = value.split(",") if name == "t_max" else value
     for option, name in OPTIONS.items():
         if getattr(arguments, option) is not None:
             settings[name] = getattr(arguments, option)
@@ -94,7 +91,3 @@ def _request(arguments: argparse.Namespace) -> dict[str, Any]:
         "seed": arguments.seed,
         "settings": settings,
     }
-
-
-def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)
