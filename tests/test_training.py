@@ -1,5 +1,6 @@
 """The starter trainings: they learn, and stopping and going on gives what an uninterrupted training gives."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,17 @@ def test_vlm_training_can_begin_with_a_trained_model(data, tmp_path) -> None:
     train_vlm.train(singles, pairs, tmp_path / "two", still, CPU, 5, 1e9, start_from=tmp_path / "one" / "model")
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+
+
+def test_a_log_tells_means_of_the_steps_that_were_made_since_the_training_was_gone_on_with(data, tmp_path) -> None:
+    pictures = train_prior.load_pictures([data])
+    for steps in (49, 50):  # the log's first line comes after 50, of which this time one is made
+        vae = train_prior.train_vae(pictures, tmp_path, train_prior.Stage(steps, 1, 2e-3), CPU, 0)
+    (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
+    target = train_prior.to_pixels(pictures.images, CPU)
+    with torch.no_grad():
+        error = (vae.decode(vae.encode(target).latent_dist.mean).sample - target).abs().mean().item() / 2
+    assert 0.3 < json.loads(line)["mean_abs_error"] / error < 3
 
 
 def test_prior_training_learns_and_saves_a_pipeline(data, tmp_path) -> None:

@@ -95,7 +95,7 @@ def train_vae(
     optimizer = torch.optim.AdamW(vae.parameters(), lr=stage.lr, betas=(0.9, 0.99), weight_decay=0.0)
     start = resume(work, device, vae, optimizer)
     saved = shown = time.time()
-    total = 0.0
+    told: list[float] = []  # since the last line of the log, or since this process began
     for step in range(start, stage.steps):
         set_rate(optimizer, learning_rate(step, stage.steps, stage.lr))
         rng = np.random.default_rng([seed, 1, step])
@@ -111,10 +111,11 @@ def train_vae(
         loss.backward()
         nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
-        total += difference.detach().abs().mean().item() / 2
+        told.append(difference.detach().abs().mean().item() / 2)
         if (step + 1) % 50 == 0:
-            log_line(work, {"step": step + 1, "mean_abs_error": total / 50, "s_per_step": (time.time() - shown) / 50})
-            total, shown = 0.0, time.time()
+            seconds = (time.time() - shown) / len(told)
+            log_line(work, {"step": step + 1, "mean_abs_error": sum(told) / len(told), "s_per_step": seconds})
+            told, shown = [], time.time()
         if time.time() - saved > 120 or step + 1 == stage.steps:
             save_state(work, {"modules": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1})
             saved = time.time()
@@ -193,7 +194,7 @@ def train_denoiser(
     optimizer = torch.optim.AdamW(modules.parameters(), lr=stage.lr, betas=(0.9, 0.99), weight_decay=0.01)
     start = resume(work, device, both, optimizer)
     saved = shown = time.time()
-    total = 0.0
+    told: list[float] = []  # since the last line of the log, or since this process began
     for step in range(start, stage.steps):
         set_rate(optimizer, learning_rate(step, stage.steps, stage.lr))
         loss = denoising_loss(modules, batches.draw(step))
@@ -202,10 +203,11 @@ def train_denoiser(
         nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
         optimizer.step()
         follow(average, modules, min(EMA, (1 + step) / (10 + step)))
-        total += loss.item()
+        told.append(loss.item())
         if (step + 1) % 50 == 0:
-            log_line(work, {"step": step + 1, "v_loss": total / 50, "s_per_step": (time.time() - shown) / 50})
-            total, shown = 0.0, time.time()
+            seconds = (time.time() - shown) / len(told)
+            log_line(work, {"step": step + 1, "v_loss": sum(told) / len(told), "s_per_step": seconds})
+            told, shown = [], time.time()
         if time.time() - saved > 180 or step + 1 == stage.steps:
             save_state(work, {"modules": both.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1})
             save_prior(out, vae, average["unet"], average["text"])

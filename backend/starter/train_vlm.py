@@ -74,7 +74,8 @@ def train(
         take_over(pupil.network, load_vlm(start_from, device).network)
     optimizer = torch.optim.AdamW(pupil.parameters(), lr=schedule.lr, betas=(0.9, 0.98), weight_decay=0.01)
     start = resume(work, device, pupil, optimizer)
-    total, saved, shown, sums = schedule.eyes_steps + schedule.steps, time.time(), time.time(), np.zeros(3)
+    total, saved, shown = schedule.eyes_steps + schedule.steps, time.time(), time.time()
+    told: list[list[float]] = []  # since the last line of the log, or since this process began
     last = min(total, stop_at or total)
     for step in range(start, last):
         looking = step < schedule.eyes_steps
@@ -87,11 +88,11 @@ def train(
         (losses.eyes * (1.0 if looking else 0.1) + 0.5 * losses.grounding + losses.lessons).backward()
         nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)
         optimizer.step()
-        sums += [loss.item() for loss in losses]
+        told.append([loss.item() for loss in losses])
         if (step + 1) % 50 == 0:
-            means = dict(zip(Losses._fields, (sums / 50).tolist(), strict=True))
-            log_line(work, {"step": step + 1, **means, "s_per_step": (time.time() - shown) / 50})
-            shown, sums = time.time(), np.zeros(3)
+            means = dict(zip(Losses._fields, np.mean(told, axis=0).tolist(), strict=True))
+            log_line(work, {"step": step + 1, **means, "s_per_step": (time.time() - shown) / len(told)})
+            told, shown = [], time.time()
         if time.time() - saved > save_every_s or step + 1 == last:
             save_state(work, {"modules": pupil.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1})
             save_vlm(pupil.network, work / "model")
