@@ -3,7 +3,11 @@
 import importlib
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 ADDON = Path(__file__).parents[1] / "blender_addon"
 PACKAGE = "diorama_without_bpy"
@@ -16,3 +20,10 @@ def addon_module(name: str) -> types.ModuleType:
         package.__path__ = [str(ADDON)]
         sys.modules[PACKAGE] = package
     return importlib.import_module(f"{PACKAGE}.{name}")
+
+
+def error_of(call: Callable[..., object], *arguments: Any, **keywords: Any) -> Any:
+    """The BackendError that the call raises."""
+    with pytest.raises(addon_module("messages").BackendError) as caught:
+        call(*arguments, **keywords)
+    return caught.value

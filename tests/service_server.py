@@ -89,6 +89,11 @@ class Service:
             return self.ask("POST", "/v1/jobs", 201, json=request).json()
         return self.ask("POST", "/v1/jobs", 201, files=form(request, **files)).json()
 
+    def run(self, request: dict[str, Any]) -> tuple[str, list[Told]]:
+        """A finished job's id, and what was told while it ran."""
+        job_id = self.submit(request)["id"]
+        return job_id, list(self.events(job_id))
+
     def job(self, job_id: str) -> dict[str, Any]:
         return self.ask("GET", f"/v1/jobs/{job_id}", 200).json()
 

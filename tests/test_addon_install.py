@@ -1,77 +1,22 @@
 """blender_addon/install.py: real environments and a real pip, with a tiny wheel in a local folder and no network."""
 
-import base64
-import hashlib
 import os
-import re
-import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-import zipfile
-from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-import tomllib
 
-from .addon_modules import addon_module
+from .addon_modules import addon_module, error_of
+from .false_pythons import posix, says, script
+from .install_ground import Ground, make_wheel
 
 install = addon_module("install")
 environment = addon_module("environment")
-interpreters = addon_module("interpreters")
-pip_output = addon_module("pip_output")
 torch_build = addon_module("torch_build")
-posix = pytest.mark.skipif(os.name != "posix", reason="scripts that stand in for interpreters")
-
-
-def make_wheel(folder, name="tiny", version="1.0"):
-    """A wheel with one module."""
-    folder.mkdir(exist_ok=True)
-    info = f"{name}-{version}.dist-info"
-    files = {
-        f"{name}.py": f"VERSION = {version!r}\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = [f"{info}/RECORD,,"]
-    for path, text in files.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-        record.append(f"{path},sha256={digest},{len(text)}")
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
-        for path, text in files.items():
-            wheel.writestr(path, text)
-        wheel.writestr(f"{info}/RECORD", "\n".join(record) + "\n")
-
-
-class Ground:
-    """A home, a source with requirements for a tiny wheel, and what the installer said."""
-
-    def __init__(self, folder):
-        self.home, self.source, self.wheels = folder / "home", folder / "source", folder / "wheels"
-        (self.source / "requirements").mkdir(parents=True)
-        make_wheel(self.wheels)
-        self.require("tiny==1.0")
-        self.lines, self.cancel = [], threading.Event()
-
-    def require(self, *lines, links=None):
-        text = "\n".join(["# comment", "--no-index", f"--find-links {links or self.wheels.as_uri()}", *lines])
-        for build in ("cpu", "cuda"):
-            (self.source / "requirements" / f"{build}.txt").write_text(text)
-
-    def begin(self, other, purpose):
-        """An environment as if it had just been made. Making one takes long."""
-        without = shutil.ignore_patterns("tiny*", "__pycache__")
-        shutil.copytree(other.home / "env", self.home / "env", symlinks=True, ignore=without)
-        (self.home / "env" / environment.STAMP).unlink()
-        (self.home / "env" / environment.BEGUN).write_text(purpose)
-
-    def installer(self, bases=(Path(sys.executable),), cuda=False, on_line=None):
-        return install.Installer(
-            self.source, self.home, on_line or self.lines.append, self.cancel, cuda=cuda, bases=bases
-        )
 
 
 @pytest.fixture(autouse=True)
@@ -102,25 +47,6 @@ def installed(tmp_path_factory):
         patch.setenv("PIP_NO_INDEX", "1")
         ground.python = ground.installer().run()
     return ground
-
-
-def error_of(call, *arguments):
-    with pytest.raises(install.BackendError) as caught:
-        call(*arguments)
-    return caught.value
-
-
-def script(path, text):
-    """An executable that stands in for an interpreter."""
-    path.write_text("#!/bin/sh\n" + text)
-    path.chmod(0o755)
-    return path
-
-
-def says(path, version, bits=64, venv=True):
-    """An interpreter that tells this about itself."""
-    told = f'{{"version": {list(version)}, "bits": {bits}, "venv": {str(venv).lower()}, "missing": []}}'
-    return script(path, f"echo '{told}'")
 
 
 @pytest.mark.slow
@@ -221,13 +147,6 @@ def test_a_base_that_cannot_make_environments_is_passed_over(ground, tmp_path):
     assert "out of luck" in error_of(ground.installer([bad]).run).what
 
 
-def test_blender_itself_is_never_started_as_a_python(tmp_path):
-    blender = script(tmp_path / "blender-4.5", f"touch {tmp_path}/started")
-    assert interpreters.probe(blender) is None
-    assert "This is Blender" in error_of(install.check_python, blender).what
-    assert not (tmp_path / "started").exists()
-
-
 @pytest.mark.slow
 def test_a_package_that_does_not_exist_is_named(installed, tmp_path):
     other = Ground(tmp_path)
@@ -268,19 +187,6 @@ def test_without_a_gpu_pytorch_comes_without_cuda_where_pip_s_own_settings_have_
     told = subprocess.run([python, "-c", "import torch; print(torch.VERSION)"], capture_output=True, check=True)
     assert told.stdout.strip() == (b"2.0+cpu" if there else b"2.0")
     assert any("CUDA inside" in line for line in ground.lines) is not there
-
-
-@pytest.mark.parametrize(
-    ("typed", "address"),
-    [
-        ("", ""),
-        ("  ", ""),
-        (" https://index.example/whl/cpu ", "https://index.example/whl/cpu"),
-        ("pip3 install torch torchvision --index-url https://index.example/whl/cpu", "https://index.example/whl/cpu"),
-    ],
-)
-def test_an_index_is_an_address_or_the_command_that_holds_it(typed, address):
-    assert torch_build.index_address(typed) == address
 
 
 def test_an_index_that_is_no_address_is_named_before_anything_is_made(ground):
@@ -337,56 +243,3 @@ def test_a_python_with_nothing_in_it_is_refused_by_name(installed):
     assert (
         error.what.startswith("This Python lacks what the backend needs: torch, diffusers") and error.mend == "install"
     )
-
-
-@posix
-def test_an_old_python_is_refused_by_its_version(tmp_path):
-    assert "Python 3.9.2 (64 bits) is too old" in error_of(install.check_python, says(tmp_path / "p", (3, 9, 2))).what
-
-
-@pytest.mark.parametrize("text", ["exit 3", "echo nonsense", "echo '{}'", "echo '[1]'"])
-@posix
-def test_what_is_no_python_is_refused(tmp_path, text):
-    assert "cannot be run as a Python" in error_of(install.check_python, script(tmp_path / "p", text)).what
-
-
-def test_what_is_looked_for_is_what_the_backend_depends_on():
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-    wanted = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
-    installed = packages_distributions()
-    assert {installed.get(name, [name])[0].lower().replace("_", "-") for name in interpreters.NEEDED} == wanted
-
-
-def test_this_python_can_run_the_backend():
-    assert install.check_python(Path(sys.executable)).startswith("3.")
-
-
-def test_pips_progress_becomes_a_line_each_few_percent():
-    lines = pip_output.PipLines()
-    assert (
-        lines.read("  Downloading torch-2.13.0-cp311-cp311-manylinux.whl (200.0 MB)")
-        == "Downloading torch-2.13.0 (200.0 MB)"
-    )
-    shown = [lines.read(f"Progress {mb * 10**6} of {200 * 10**6}") for mb in range(201)]
-    shown = [line for line in shown if line]
-    assert shown[0] == "Downloading torch-2.13.0: 5 % of 200 MB" and len(shown) == 20
-    assert lines.read("Requirement already satisfied: pip") == ""
-
-
-@pytest.mark.parametrize(
-    ("output", "what", "mend"),
-    [
-        ("OSError: [Errno 28] No space left on device", "The disk is full", "install"),
-        ("Retrying after NewConnectionError('getaddrinfo failed')\nERROR: No matching distribution found for torch",
-         "cannot be reached", "install"),
-        ("SSLError(certificate verify failed)", "certificate", "install"),
-        ("PermissionError: [WinError 5] Access is denied", "cannot be written", "install"),
-        ("OSError: [WinError 206] The filename or extension is too long", "too long for Windows", "install"),
-        ("ERROR: No matching distribution found for torch==2.13.0", "no torch==2.13.0 for Python 3.15", "settings"),
-        ("Traceback\nERROR: something new", "something new", "log"),
-        ("", "failed", "log"),
-    ],
-)  # fmt: skip
-def test_pips_faults_are_told_in_plain_words(output, what, mend):
-    error = pip_output.pip_fault(output, "log", "3.15")
-    assert what in error.what and error.mend == mend

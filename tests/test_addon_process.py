@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -14,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from .addon_modules import addon_module
+from .addon_modules import addon_module, error_of
+from .scripted_server import free_port
 
 process = addon_module("backend_process")
 copy = addon_module("backend_copy")
@@ -93,12 +93,6 @@ def make(tmp_path):
         one.stop()
 
 
-def error_of(call, *arguments):
-    with pytest.raises(process.BackendError) as caught:
-        call(*arguments)
-    return caught.value
-
-
 def service_file(backend):
     return json.loads((backend.data / "service.json").read_text())
 
@@ -112,11 +106,6 @@ def dead_pid():
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     return child.pid
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def test_start_gives_address_and_token_and_stop_ends_it(make):

@@ -12,7 +12,7 @@ import pytest
 
 from backend import __version__
 
-from .addon_modules import addon_module
+from .addon_modules import addon_module, error_of
 from .service_server import CUBE, ENDLESS, PATIENCE_S, QUICK, scene
 
 client = addon_module("client")
@@ -42,12 +42,6 @@ def backend(tmp_path_factory):
 @pytest.fixture
 def service(backend):
     return client.Client(*backend.adopt(), timeout_s=60)
-
-
-def error_of(call, *arguments):
-    with pytest.raises(client.BackendError) as caught:
-        call(*arguments)
-    return caught.value
 
 
 def patiently(ask, *arguments):

@@ -27,13 +27,6 @@ ROUTES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory) -> Iterator[Service]:
-    running = Service(tmp_path_factory.mktemp("data"))
-    yield running
-    running.stop()
-
-
 def fault(answer: requests.Response, status: int) -> dict[str, str]:
     """The error in the answer, whose shape is checked."""
     assert answer.status_code == status, answer.text

@@ -11,7 +11,7 @@ from PIL import Image
 from backend.service.dispatcher import CANCEL_S
 from backend.service.files import FILES
 from backend.service.folder import CHECKPOINT
-from tests.service_server import CUBE, ENDLESS, QUICK, Service, Told, scene
+from tests.service_server import CUBE, ENDLESS, QUICK, Told, scene
 
 BALL = {"name": "ball", "prompt": "a blue sphere"}
 PAIR = {
@@ -24,17 +24,9 @@ STEPS = 2 * QUICK["steps"]  # of PAIR: each slot has its own
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory) -> Iterator[Service]:
-    running = Service(tmp_path_factory.mktemp("data"))
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
 def followed(service) -> tuple[str, list[Told]]:
     """A finished job's id, and what was told while it ran."""
-    job = service.submit(PAIR)
-    return job["id"], list(service.events(job["id"]))
+    return service.run(PAIR)
 
 
 @pytest.fixture

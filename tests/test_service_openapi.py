@@ -1,7 +1,5 @@
 """The service's OpenAPI description is true: schemathesis makes requests of it, good and bad, and reads the answers."""
 
-from collections.abc import Iterator
-
 import pytest
 import requests
 import schemathesis
@@ -24,11 +22,9 @@ SEVERAL = settings(
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory) -> Iterator[Service]:
-    running = Service(tmp_path_factory.mktemp("data"))
-    assert running.wait(running.submit(scene(QUICK))["id"])["state"] == "done"  # the worker has imported everything
-    yield running
-    running.stop()
+def service(service) -> Service:
+    assert service.wait(service.submit(scene(QUICK))["id"])["state"] == "done"  # the worker has imported everything
+    return service
 
 
 def excluded(case: schemathesis.Case) -> list[CheckFunction]:

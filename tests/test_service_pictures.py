@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
@@ -31,17 +30,9 @@ def png(width: int = 80, height: int = 60) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory) -> Iterator[Service]:
-    running = Service(tmp_path_factory.mktemp("data"))
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
 def made(service) -> tuple[str, list[Told]]:
     """A finished job's id, and what was told while it ran."""
-    job = service.submit(MAKE)
-    return job["id"], list(service.events(job["id"]))
+    return service.run(MAKE)
 
 
 def fetch(service: Service, job_id: str, name: str) -> Image.Image:

@@ -16,6 +16,8 @@ from .conftest import BACKEND_PYTHON
 
 SMALL = '{"views": 2, "resolution": 8, "final_resolution": 8, "preview_px": 32, "checkpoint_every_s": 0.5}'
 QUICK = {"steps": 2, "texture_px": 64, "overrides": SMALL}
+HEALTH = {"version": "0.1.0", "api": 1, "state": "ready", "device": "cpu", "token_ok": True}
+LIMIT_S = 0.02  # that a callback may take of the main thread
 WAIT_S = 240.0  # for anything that the real backend does; the machine may be busy
 
 
@@ -31,6 +33,12 @@ def use_local(addon: ModuleType) -> None:
     """The preferences of a user who chose the Python of this repository's environment."""
     chosen = addon.preferences.preferences()
     chosen.python, chosen.device, chosen.location = BACKEND_PYTHON, "cpu", "PYTHON"
+
+
+def adopt(addon: ModuleType) -> None:
+    """Use the real backend, which runs already."""
+    use_local(addon)
+    wait_for(addon, lambda: status().backend == "ready")
 
 
 def use_remote(addon: ModuleType, address: str, token: str = "token") -> None:
@@ -64,6 +72,13 @@ def wait_for(addon: ModuleType, condition: Callable[[], object], wait_s: float =
     return costs
 
 
+def settle(addon: ModuleType) -> None:
+    """Time for what must not come."""
+    for _ in range(20):
+        tick(addon)
+        time.sleep(0.02)
+
+
 @contextmanager
 def false_backend(answer: Callable[[socket.socket], None]) -> Iterator[str]:
     """The address of a server that does `answer` with every connection."""
@@ -94,6 +109,11 @@ def _guarded(answer: Callable[[socket.socket], None], connection: socket.socket,
             ended.wait(0.05)
         except OSError:
             pass  # the add-on hung up
+
+
+def path_of(connection: socket.socket) -> str:
+    """What is asked for, read from the connection."""
+    return connection.recv(65536).split(b" ")[1].decode().split("?")[0]
 
 
 def http(body: bytes, status_line: str = "200 OK", content_type: str = "application/json") -> bytes:

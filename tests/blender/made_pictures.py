@@ -34,3 +34,9 @@ def pixels(size: tuple[int, int]) -> np.ndarray:
 def write_texts() -> None:
     settings = bpy.context.scene.diorama.picture
     settings.prompt, settings.source, settings.target = "a red cube", "a red cube", "a blue cube"
+
+
+def an_editor() -> tuple[str, int]:
+    """One of the factory settings' Image Editors."""
+    types = {screen.name: [area.type for area in screen.areas] for screen in bpy.data.screens}
+    return next((name, kinds.index("IMAGE_EDITOR")) for name, kinds in types.items() if "IMAGE_EDITOR" in kinds)

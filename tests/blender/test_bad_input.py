@@ -11,18 +11,13 @@ from pathlib import Path
 import bpy
 import pytest
 
-from .backends import closed_port, false_backend, http, status, tick, use_remote, wait_for
+from .backends import HEALTH, closed_port, false_backend, http, path_of, status, tick, use_remote, wait_for
 from .test_panels import JOB
-from .test_responsive import HEALTH
 from .test_slots import add_slot
 
 pytestmark = pytest.mark.blender
 WAIT_S = 60.0
 PAGE = {"jobs": [{**JOB, "state": "done"}], "next": None}
-
-
-def path_of(connection: socket.socket) -> str:
-    return connection.recv(65536).split(b" ")[1].decode().split("?")[0]
 
 
 def serving(glb: bytes) -> Callable[[socket.socket], None]:
@@ -165,3 +160,24 @@ def test_a_cancel_while_the_request_is_sent_is_heeded(addon) -> None:
     job = addon.answers.read_job({**JOB, "state": "queued"})
     addon.heard.HANDLERS["submitted"](session, (job, ticket))
     assert asked == [("cancel", {"id": JOB["id"]})]
+
+
+def test_words_are_asked_for_again_while_the_backend_is_starting(addon, monkeypatch) -> None:
+    monkeypatch.setattr(addon.jobs, "WORDS_S", 0.2)
+    known = {"limited": True, "words": ["a"], "nouns": ["cube"], "colours": [], "relations": []}
+    refusals = ["not yet"] * 2
+
+    def answer(connection: socket.socket) -> None:
+        path = path_of(connection)
+        answers = {"/v1/health": HEALTH, "/v1/presets": {"presets": []}, "/v1/jobs": {"jobs": [], "next": None}}
+        if path == "/v1/vocabulary" and refusals:
+            refusals.pop()
+            error = {"what": "the worker process did not answer", "where": "vocabulary", "remedy": "It may be starting"}
+            connection.sendall(http(json.dumps({"error": error}).encode(), "500 Not yet"))
+        else:
+            connection.sendall(http(json.dumps(answers.get(path, known)).encode()))
+
+    with false_backend(answer) as address:
+        use_remote(addon, address)
+        wait_for(addon, lambda: addon.jobs.session().vocabulary.get("starter") == known, 30.0)
+        assert refusals == [] and status().fault == ""

@@ -11,9 +11,8 @@ import bpy
 import numpy as np
 import pytest
 
-from .backends import timed
+from .backends import LIMIT_S, timed
 from .made_pictures import picture, pixels, write_texts
-from .test_responsive import LIMIT_S
 
 pytestmark = pytest.mark.blender
 

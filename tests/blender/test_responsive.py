@@ -11,14 +11,12 @@ from collections.abc import Callable
 import bpy
 import pytest
 
-from .backends import Cost, closed_port, false_backend, http, status, tick, timed, use_remote
+from .backends import HEALTH, LIMIT_S, Cost, closed_port, false_backend, http, status, tick, timed, use_remote
 from .drawing import draw_everything
 from .test_slots import add_slot
 
 pytestmark = pytest.mark.blender
-LIMIT_S = 0.02
 WATCH_S = 1.5
-HEALTH = {"version": "0.1.0", "api": 1, "state": "ready", "device": "cpu", "token_ok": True}
 
 
 def silent(connection: socket.socket) -> None:

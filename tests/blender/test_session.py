@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 
 import bpy
 import pytest
 
-from .backends import QUICK, status, tick, use_local, wait_for
+from .backends import QUICK, adopt, settle, status, tick, wait_for
 from .test_slots import add_slot
 
 pytestmark = [pytest.mark.blender, pytest.mark.slow]
@@ -19,8 +18,7 @@ pytestmark = [pytest.mark.blender, pytest.mark.slow]
 @pytest.fixture
 def local(addon, service):
     """The add-on with the running backend adopted and its history empty."""
-    use_local(addon)
-    wait_for(addon, lambda: status().backend == "ready")
+    adopt(addon)
     wait_for(addon, lambda: addon.jobs.session().presets)
     return addon
 
@@ -95,9 +93,7 @@ def test_a_result_of_another_file_waits_in_results(local) -> None:
     wait_for(local, lambda: status().state in ("queued", "running"))
     bpy.ops.wm.read_homefile(use_empty=True)
     wait_for(local, lambda: status().state == "done")
-    for _ in range(20):
-        tick(local)
-        time.sleep(0.02)
+    settle(local)
     assert results() == []
     assert "waits in Results" in status().notice
     bpy.ops.diorama.import_result(job=status().job)
