@@ -14,7 +14,7 @@ from torch import Tensor
 from .render.cameras import Cameras, unproject
 from .render.shade import Frames
 
-MOST = 0.6  # share of the way from the colour shown to the background beyond which a pixel is wanted to be background
+MOST = 0.6  # how much nearer to the background than what is shown a colour must be to mean it: 0 as far, 1 all the way
 TELLING = 0.25  # least distance of colour and background, sRGB: where they are alike nothing can be said
 
 
@@ -27,11 +27,11 @@ def carving_loss(
     distance: of points (P, 3) in the cameras' world, (P,), negative inside; the gradient goes through it alone.
     """
     with torch.no_grad():
-        way = background[:, None, None] - frames.rgb
-        length = way.square().sum(-1)
-        share = ((wanted - frames.rgb) * way).sum(-1) / length.clamp_min(1e-8)
-        inside = (frames.alpha[..., 0] > 0.9) & (length > TELLING**2)
-        weight = ((share - MOST) / (1 - MOST)).clamp(0.0, 1.0) * inside
+        behind = background[:, None, None]
+        shown_off, wanted_off = (frames.rgb - behind).norm(dim=-1), (wanted - behind).norm(dim=-1)
+        inside = (frames.alpha[..., 0] > 0.9) & (shown_off > TELLING)
+        nearer = 1 - wanted_off / shown_off.clamp_min(TELLING)
+        weight = ((nearer - MOST) / (1 - MOST)).clamp(0.0, 1.0) * inside
         seen = weight > 0
         points = unproject(cameras, frames.depth)[seen]
     return -(weight[seen] * distance(points)).sum() / len(wanted)
