@@ -87,6 +87,8 @@ def build_scheduler() -> DDIMScheduler:
 
 def save_prior(folder: Path, vae: AutoencoderKL, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
     """Write all parts in the layout of a diffusers pipeline."""
+    for part in (vae, unet):
+        part.register_to_config(_name_or_path="")  # where it was loaded from is nobody's business
     vae.save_pretrained(folder / "vae")
     unet.save_pretrained(folder / "unet")
     text_encoder.save_pretrained(folder / "text_encoder")
