@@ -140,7 +140,7 @@ def test_a_file_that_was_damaged_or_removed_meanwhile_is_told(addon, tmp_path, l
         read()
 
 
-def test_the_button_holds_the_main_thread_up_by_no_more_than_a_callback_may(addon, tmp_path) -> None:
+def test_the_button_holds_the_main_thread_up_by_no_more_than_a_callback_may(addon, timing, tmp_path) -> None:
     write_texts()
     large = saved(tmp_path / "large.png", (2048, 2048))
     assert large.size[0] == 2048  # Blender has read it, as for an editor that shows it

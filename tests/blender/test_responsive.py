@@ -15,7 +15,7 @@ from .backends import HEALTH, LIMIT_S, Cost, closed_port, false_backend, http, s
 from .drawing import draw_everything
 from .test_slots import add_slot
 
-pytestmark = pytest.mark.blender
+pytestmark = [pytest.mark.blender, pytest.mark.usefixtures("timing")]
 WATCH_S = 1.5
 
 
