@@ -15,7 +15,7 @@ from .render.cameras import Cameras, unproject
 from .render.shade import Frames
 
 MOST = 0.6  # how much nearer to the background than what is shown a colour must be to mean it: 0 as far, 1 all the way
-TELLING = 0.25  # least distance of colour and background, sRGB: where they are alike nothing can be said
+TELLING = 0.15  # least distance of colour and background, sRGB: where they are alike nothing can be said
 
 
 def carving_loss(
