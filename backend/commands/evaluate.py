@@ -23,7 +23,7 @@ def add_commands(commands: Any, devices: tuple[str, ...]) -> None:
     evaluate.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="another setting, for all methods alike"
     )
-    evaluate.add_argument("--judge", type=Path, metavar="FOLDER", help="VLM that judges (default: starter/weights/judge)")
+    evaluate.add_argument("--judge", type=Path, metavar="FOLDER", help="VLM that judges (default: weights/judge)")
     evaluate.add_argument("--part", default="1/1", metavar="K/N", help="make only this share; the report is of all")
     evaluate.add_argument("--fresh", action="store_true", help="make runs again that are there: after changes of code")
     evaluate.add_argument("--report-only", action="store_true", help="make nothing, write the report of what is there")
