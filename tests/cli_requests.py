@@ -6,9 +6,9 @@ from pathlib import Path
 from backend.cli import main
 
 
-def small_request(models: tuple[Path, Path]) -> dict:
-    """The smallest request that does all a run does. models: folders of a prior and of a vision-language model."""
-    settings = {"prior": str(models[0]), "vlm": str(models[1]), "steps": 3, "views": 2, "resolution": 8}
+def small_request(folders: tuple[Path, Path]) -> dict:
+    """The smallest request that does all a run does. folders: of a prior and of a vision-language model."""
+    settings = {"prior": str(folders[0]), "vlm": str(folders[1]), "steps": 3, "views": 2, "resolution": 8}
     settings |= {"final_resolution": 9, "refine_at": 0.6, "reward_from": 0, "texture_px": 64, "preview_px": 32}
     return {"slots": [{"name": "cube", "prompt": "a red cube"}], "seed": 1, "settings": settings}
 

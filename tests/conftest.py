@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,3 +29,27 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     running = Service(tmp_path_factory.mktemp("data"))
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of a small untrained prior and a small untrained vision-language model, for the tests of one file."""
+    from .small_models import write_small_models  # needs what Blender's environment does not have
+
+    return write_small_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def request_data(folders: tuple[Path, Path]) -> dict:
+    """A request that is small and runs on those models."""
+    from .cli_requests import small_request
+
+    return small_request(folders)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[object], str]:
+    """Writes a request, or any text or bytes, to a file and returns its path as text."""
+    from .cli_requests import written
+
+    return lambda content: written(content, tmp_path / "request.json")

@@ -9,25 +9,9 @@ import pytest
 
 from backend.cli import main
 from backend.presets import model_folder
-from tests.cli_requests import refused, small_request, written
-from tests.small_models import write_small_models
+from tests.cli_requests import refused
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory) -> tuple[Path, Path]:
-    return write_small_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def request_data(models) -> dict:
-    return small_request(models)
-
-
-@pytest.fixture
-def write(tmp_path):
-    return lambda content: written(content, tmp_path / "request.json")
 
 
 @pytest.mark.parametrize(
@@ -95,9 +79,9 @@ def test_arguments_of_the_wrong_kind_exit_with_two(capsys) -> None:
 
 @pytest.mark.parametrize("part", ["prior/unet/diffusion_pytorch_model.safetensors", "vlm/model.safetensors"])
 @pytest.mark.parametrize("fault", ["missing", "truncated", "empty"])
-def test_missing_and_truncated_weights_are_named(capsys, write, request_data, models, tmp_path, part, fault) -> None:
+def test_missing_and_truncated_weights_are_named(capsys, write, request_data, folders, tmp_path, part, fault) -> None:
     copy = tmp_path / "models"
-    shutil.copytree(models[0].parent, copy)
+    shutil.copytree(folders[0].parent, copy)
     weights = copy / part
     if fault == "missing":
         weights.unlink()
@@ -124,7 +108,7 @@ def test_an_output_folder_that_cannot_be_is_refused_before_anything_is_loaded(
     assert "No checkpoint" in message
 
 
-def test_the_module_exits_with_two_for_a_user_error(models) -> None:
+def test_the_module_exits_with_two_for_a_user_error(folders) -> None:
     done = subprocess.run([sys.executable, "-m", "backend", "generate", ""], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("error: PROMPT: is empty.")

@@ -21,27 +21,11 @@ from backend.errors import OutputError
 from backend.export.result import TURNTABLE_FRAMES
 from backend.run import CHECKPOINT, run
 from backend.schema import read_request
-from tests.cli_requests import refused, small_request, written
-from tests.small_models import write_small_models
+from tests.cli_requests import refused
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[1]
 RESULT = ["preview.png", "report.json", "scene.glb", "turntable.gif"]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory) -> tuple[Path, Path]:
-    return write_small_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def request_data(models) -> dict:
-    return small_request(models)
-
-
-@pytest.fixture
-def write(tmp_path):
-    return lambda content: written(content, tmp_path / "request.json")
 
 
 @pytest.fixture

@@ -18,15 +18,9 @@ from backend.image.request import EDIT_METHODS, IMAGE_METHODS, read_image_reques
 from backend.image.run import run_image
 from backend.image.steps import Denoiser, Step
 from backend.image.text_to_image import text_to_image
-from tests.small_models import write_small_models
 
 CPU = torch.device("cpu")
 MEAN = {"a red cube": 1.0, "a blue cube": -1.0}  # of the Gaussian that each prompt stands for
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory) -> tuple[Path, Path]:
-    return write_small_models(tmp_path_factory.mktemp("models"))
 
 
 class GaussianPrior(DiffusionPrior):
@@ -47,8 +41,8 @@ class GaussianPrior(DiffusionPrior):
 
 
 @pytest.fixture
-def gaussian(models) -> DiffusionPrior:
-    prior = load_prior(models[0], CPU)
+def gaussian(folders) -> DiffusionPrior:
+    prior = load_prior(folders[0], CPU)
     return GaussianPrior(prior.tokenizer, prior.text_encoder, prior.vae, prior.unet, prior.scheduler)
 
 
@@ -110,8 +104,8 @@ def test_an_edit_to_what_the_picture_already_is_changes_nothing(gaussian) -> Non
     assert torch.equal(latents, gaussian.encode(picture))
 
 
-def test_a_network_call_for_each_sample_gives_what_one_for_all_gives(models) -> None:
-    prior = load_prior(models[0], CPU)
+def test_a_network_call_for_each_sample_gives_what_one_for_all_gives(folders) -> None:
+    prior = load_prior(folders[0], CPU)
     noisy = torch.randn(3, prior.unet.config.in_channels, 16, 16, generator=torch.Generator().manual_seed(0))
     found = []
     for batch in (1, 16):
@@ -126,9 +120,9 @@ def test_a_loss_that_is_not_finite_ends_the_run(gaussian) -> None:
         run(gaussian, "sds", steps=3)
 
 
-def arguments(models, method: str, picture: Path, out: Path) -> list[str]:
+def arguments(folders, method: str, picture: Path, out: Path) -> list[str]:
     task = ["image", "a red cube"] if method in IMAGE_METHODS else ["edit", str(picture), "a red cube", "a blue cube"]
-    settings = [f"prior={models[0]}", f"vlm={models[1]}", "explore_steps=2", "explore_every=2", "guidance_scale=2"]
+    settings = [f"prior={folders[0]}", f"vlm={folders[1]}", "explore_steps=2", "explore_every=2", "guidance_scale=2"]
     return [*task, "--method", method, "--steps", "2", "--out", str(out), *(x for s in settings for x in ("--set", s))]
 
 
@@ -140,9 +134,9 @@ def picture(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("method", [*IMAGE_METHODS, *EDIT_METHODS])
-def test_a_command_leaves_a_picture_and_a_report_that_repeat(models, picture, tmp_path, capsys, method) -> None:
+def test_a_command_leaves_a_picture_and_a_report_that_repeat(folders, picture, tmp_path, capsys, method) -> None:
     for name in ("one", "two"):
-        assert main(arguments(models, method, picture, tmp_path / name)) == 0, capsys.readouterr().err
+        assert main(arguments(folders, method, picture, tmp_path / name)) == 0, capsys.readouterr().err
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["image.png", "report.json"]
     image = Image.open(tmp_path / "one" / "image.png")
     assert image.size == (64, 64) and image.mode == "RGB"
@@ -177,9 +171,9 @@ def test_faulty_arguments_end_with_one_message(tmp_path, monkeypatch, capsys, gi
     assert list(tmp_path.rglob("*.png")) == []
 
 
-def test_words_that_do_not_fit_or_are_not_known_are_named(models, tmp_path, capsys) -> None:
+def test_words_that_do_not_fit_or_are_not_known_are_named(folders, tmp_path, capsys) -> None:
     long = "a red cube and a blue sphere and a green zeppelin"
-    given = ["image", long, "--method", "sds", "--steps", "1", "--set", f"prior={models[0]}", "--out", str(tmp_path)]
+    given = ["image", long, "--method", "sds", "--steps", "1", "--set", f"prior={folders[0]}", "--out", str(tmp_path)]
     assert main(given) == 0
     err = capsys.readouterr().err
     assert "does not see: 'a green zeppelin'" in err
@@ -187,8 +181,8 @@ def test_words_that_do_not_fit_or_are_not_known_are_named(models, tmp_path, caps
     assert len(json.loads((tmp_path / "report.json").read_text())["warnings"]) == 2
 
 
-def test_the_vlm_scores_each_candidate_as_if_alone(models) -> None:
-    reward = vlm_reward(load_vlm(models[1], CPU))
+def test_the_vlm_scores_each_candidate_as_if_alone(folders) -> None:
+    reward = vlm_reward(load_vlm(folders[1], CPU))
     images = torch.rand(3, 2, 64, 64, 3, generator=torch.Generator().manual_seed(0))
     together = reward(images, "a red cube")
     assert together.shape == (3,) and not together.requires_grad
@@ -205,8 +199,8 @@ def test_progress_is_told_after_every_step(gaussian) -> None:
 
 
 @pytest.mark.parametrize("part", range(4))  # before decoding, scoring, writing, and at the end
-def test_a_run_stopped_at_any_part_of_its_result_leaves_the_earlier_one(models, tmp_path, part) -> None:
-    settings = {"prior": str(models[0]), "vlm": str(models[1]), "steps": 1, "explore_steps": 1}
+def test_a_run_stopped_at_any_part_of_its_result_leaves_the_earlier_one(folders, tmp_path, part) -> None:
+    settings = {"prior": str(folders[0]), "vlm": str(folders[1]), "steps": 1, "explore_steps": 1}
     request = read_image_request({"prompt": "a red cube", "method": "reward-sds", "settings": settings})
     (tmp_path / "image.png").write_text("earlier")
     parts = iter(range(5))

@@ -10,14 +10,8 @@ from safetensors.torch import load_file, save_file
 from backend.errors import ModelError
 from backend.guidance.diffusion import load_prior
 from backend.guidance.vlm import load_vlm
-from tests.small_models import write_small_models
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> tuple[Path, Path]:
-    return write_small_models(tmp_path_factory.mktemp("models"))
 
 
 def without_a_tensor(folder: Path, copy: Path, part: str, tensor: str) -> Path:

@@ -1,7 +1,5 @@
 """Work in chunks: the same latents and the same gradient as all at once, fewer activations held; settings reach it."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -11,14 +9,8 @@ from backend.guidance.models import HEEDED, load_models, network_dtype
 from backend.guidance.variational import VariationalScore
 from backend.presets import PRESETS, settings_for
 from backend.schema import Settings
-from tests.small_models import write_small_models
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> tuple[Path, Path]:
-    return write_small_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")

@@ -20,18 +20,12 @@ from backend.run import CHECKPOINT, run
 from backend.scene.given import make_given
 from backend.scene.slots import Scene
 from backend.schema import read_request
-from tests.small_models import write_small_models
 from tests.user_meshes import coloured, floor, write_glb
 
 CPU = torch.device("cpu")
 create = trimesh.creation
 BROWN = (200, 120, 40, 255)
 ON_TABLE = {"subject": "hat", "relation": "on top of", "object": "table"}
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> tuple[Path, Path]:
-    return write_small_models(tmp_path_factory.mktemp("models"))
 
 
 def small(folders: tuple[Path, Path], **more) -> dict:
