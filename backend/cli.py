@@ -102,7 +102,7 @@ def _generate(arguments: argparse.Namespace) -> int:
     finally:
         bar.close()
     for relation, holds in written.checks.relations:
-        print(f"{relation.subject} {relation.relation} {relation.object}: {'yes' if holds else 'NO'}")
+        print(f"{relation}: {'yes' if holds else 'NO'}")
     for path in written.files:
         print(path)
     return 0

@@ -13,6 +13,7 @@ from .guidance.conditions import Conditions
 from .guidance.critics import balanced, reward_pull
 from .guidance.distiller import Distiller
 from .guidance.models import Models
+from .guidance.questions import Question
 from .guidance.rewards import Reward, vlm_reward
 from .render.lighting import sample_lighting
 from .render.shade import render
@@ -24,6 +25,7 @@ from .scene.slots import Scene
 from .schedules import after
 from .schema import SceneRequest, Settings
 
+PHRASINGS = 60  # divisible by however many a wording has: each of them comes as often
 POINTS = 400  # surface points of a body that are looked for inside another
 
 Terms = dict[str, Tensor]  # scalars by name
@@ -44,7 +46,7 @@ class Objective:
         self.names = [slot.name for slot in request.slots]
         self.prompts = {slot.name: slot.prompt for slot in request.slots}
         self.on = standing_on(self.names, request.relations)
-        self.rewards: dict[str, float] = {}  # log-odds of Yes, by question; the last time each was asked
+        self.rewards: dict[str, float] = {}  # log-odds of Yes, by "what: question"; the last time each was asked
         self.pull_norms: dict[int, Tensor] = {}  # of the prior's last pull on each object: the rewards' measure
         negative = request.negative_prompt or settings.negative_prompt
         self.conditions = Conditions(models.prior, negative, settings.perp_neg)
@@ -117,8 +119,9 @@ class Objective:
         self.pull_norms[index] = pull.norm()
         weight = s.object_reward_weight * after(s.reward_from, progress)
         if weight:
-            asked = questions.about_object(prompt, self.models.vlm.wording)
-            told = [f"{self.names[index]}: {question}" for question in questions.about_object(prompt)]
+            turn = int(torch.randint(PHRASINGS, (), generator=self.generator))
+            asked = questions.about_object(prompt, self.models.vlm.wording, turn)
+            told = [f"{self.names[index]}: {question.name}" for question in asked]
             reward = self._ask(pictures[: s.vlm_views], asked, told, self.pull_norms[index], weight)
             pull = torch.cat([pull[: s.vlm_views] + reward, pull[s.vlm_views :]])
         return pictures, pull, terms
@@ -135,19 +138,24 @@ class Objective:
         lighting = sample_lighting(cameras, (low + high) / 2, self.generator)
         px = self.models.prior.image_px
         pictures = render(mesh, self.scene.colour, cameras, lighting, px, px).rgb
-        related = [(self.prompts[r.subject], r.relation, self.prompts[r.object]) for r in self.request.relations]
-        asked = [questions.about_relation(*each, self.models.vlm.wording) for each in related]
-        told = [questions.about_relation(*each) for each in related]
+        relations, wording = self.request.relations, self.models.vlm.wording
+        asked = [
+            questions.about_relation(self.prompts[r.subject], r.relation, self.prompts[r.object], wording)
+            for r in relations
+        ]
+        told = [f"{r}: {question.name}" for r, question in zip(relations, asked, strict=True)]
         reference = torch.stack([norm for _, norm in sorted(self.pull_norms.items())]).mean()
         pull = self._ask(pictures, asked, told, reference, self.settings.relation_reward_weight)
         return (pictures * pull).sum()
 
-    def _ask(self, pictures: Tensor, asked: list[str], told: list[str], reference: Tensor, weight: float) -> Tensor:
+    def _ask(
+        self, pictures: Tensor, asked: list[Question], told: list[str], reference: Tensor, weight: float
+    ) -> Tensor:
         """The VLM's pull on the pictures, in lengths of the reference, the smaller the surer it is of every Yes.
 
-        told: the names under which the rewards are reported, the questions in their short wording.
+        told: the names under which the rewards are reported: which objects, and the question in its short wording.
         """
-        reward = reward_pull(self.models.vlm, pictures, asked)
+        reward = reward_pull(self.models.vlm, pictures, [question.text for question in asked])
         self.rewards |= dict(zip(told, reward.value.tolist(), strict=True))
         doubt = torch.sigmoid(-reward.value).max()
         return balanced(reward.gradient, reference, weight * doubt)

@@ -62,6 +62,9 @@ class Relation(_Strict):
     relation: RelationName
     object: str  # another slot's name
 
+    def __str__(self) -> str:
+        return f"{self.subject} {self.relation} {self.object}"
+
 
 class SceneRequest(_Strict):
     """Everything one run needs to know, and all that is needed to repeat it."""

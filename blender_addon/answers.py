@@ -21,7 +21,7 @@ class Progress(NamedTuple):
     seconds_left: float
     preview: int  # changes when there is a new preview picture
     phase: str  # loading, optimising, exporting
-    rewards: dict[str, float]  # question -> log-odds of "Yes"
+    rewards: dict[str, float]  # "what: question" -> log-odds of "Yes"
 
     @property
     def factor(self) -> float:

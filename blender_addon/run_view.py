@@ -57,11 +57,11 @@ def draw_rewards(layout: bpy.types.UILayout, context: bpy.types.Context, status:
 
 
 def answers(rewards: Iterable[Any]) -> dict[str, float]:
-    """Questions about the scene and names of slots -> probability of a Yes; of a slot's questions the least sure."""
+    """Slots and relations -> probability of a Yes, of several questions the least sure one's."""
     least: dict[str, float] = {}
     for reward in rewards:
-        slot, colon, _ = reward.name.partition(": ")
-        asked = slot if colon else CANDIDATES.get(reward.name, reward.name)
+        what, colon, _ = reward.name.partition(": ")
+        asked = what if colon else CANDIDATES.get(reward.name, reward.name)
         least[asked] = min(least.get(asked, 1.0), _probability(reward.log_odds))
     return least
 

@@ -21,6 +21,7 @@ SMALL = {"guidance_scale": 4.0, "guidance_rescale": 0.0, "views": 2}
 SETTINGS = settings_for("starter", {**SMALL, "latent_weight": 1.0, "pixel_weight": 0.0})
 ON_PIXELS = settings_for("starter", {**SMALL, "latent_weight": 0.0, "pixel_weight": 1.0})
 PROGRESS = 0.3
+ASKED = [question.text for question in about_object("a red cube")]
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ def test_the_same_generator_gives_the_same_pull_and_leaves_the_pictures_alone(mo
 
 def test_following_the_rewards_pull_raises_every_answer_asked_alone(models) -> None:
     vlm, images = models[1], pictures()
-    for question in about_object("a red cube"):
+    for question in ASKED:
         pull = reward_pull(vlm, images, [question])
         step = 0.05 * pull.gradient / pull.gradient.norm()
         with torch.no_grad():
@@ -115,10 +116,10 @@ def test_following_the_rewards_pull_raises_every_answer_asked_alone(models) -> N
 
 
 def test_the_rewards_gradient_is_that_of_the_logistic_loss(models) -> None:
-    vlm, asked = models[1], about_object("a red cube")
-    pull = reward_pull(vlm, pictures(), asked)
+    vlm = models[1]
+    pull = reward_pull(vlm, pictures(), ASKED)
     leaf = pictures().requires_grad_()
-    each = [torch.autograd.grad(odds, leaf, retain_graph=True)[0] for odds in vlm.log_odds(leaf, asked)]
+    each = [torch.autograd.grad(odds, leaf, retain_graph=True)[0] for odds in vlm.log_odds(leaf, ASKED)]
     doubt = torch.sigmoid(-pull.value)
     expected = -sum(d * g for d, g in zip(doubt, each, strict=True))
     torch.testing.assert_close(pull.gradient, expected, atol=1e-5 * expected.abs().max().item(), rtol=1e-3)

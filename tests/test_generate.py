@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from backend import objective
 from backend.checkpoint import Checkpoint
 from backend.errors import OptimisationError, RequestError
 from backend.generate import Outcome, Step, _Loop, generate, make_optimizer, whose_turn
 from backend.guidance import questions
+from backend.guidance.critics import reward_pull
 from backend.guidance.models import Models, load_models
 from backend.presets import settings_for
 from backend.revival import MAX_REVIVALS
 from backend.scene.slots import Scene
 from backend.schema import SceneRequest, Settings, read_request
-from tests.small_models import write_small_models
 
 CPU = torch.device("cpu")
 STEPS, TOTAL, REFINE = 3, 6, 3  # for each object, in all, and in all until the grids are refined
@@ -37,8 +38,8 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory) -> Models:
-    prior, vlm = write_small_models(tmp_path_factory.mktemp("models"))
+def models(folders) -> Models:
+    prior, vlm = folders
     return load_models(small(prior=str(prior), vlm=str(vlm)), CPU)
 
 
@@ -109,12 +110,43 @@ def test_losses_have_their_names_and_scene_terms_come_every_second_step(whole_ru
         assert all(isinstance(value, float) for value in step.losses.values())
 
 
-def test_rewards_are_kept_for_every_question_asked(whole_run) -> None:
-    outcome, told = whole_run
-    asked = {f"cube: {question}" for question in questions.about_object("a red cube")}
-    asked |= {f"ball: {question}" for question in questions.about_object("a blue sphere")}
-    assert outcome.rewards.keys() == asked | {questions.about_relation("a red cube", "left of", "a blue sphere")}
+def test_rewards_are_kept_for_every_question_asked(whole_run, models) -> None:
+    (outcome, told), wording = whole_run, models.vlm.wording
+    asked = {f"cube: {question.name}" for question in questions.about_object("a red cube", wording)}
+    asked |= {f"ball: {question.name}" for question in questions.about_object("a blue sphere", wording)}
+    assert outcome.rewards.keys() == asked | {"cube left of ball: Is the red cube to the left of the blue sphere?"}
     assert told[-1].rewards == outcome.rewards
+
+
+def test_two_relations_of_objects_with_equal_prompts_are_kept_apart(models, tmp_path) -> None:
+    names = ("one", "two", "three")
+    data = {
+        "slots": [{"name": name, "prompt": "a red cube", "centre": [2 * i, 0, 0.5]} for i, name in enumerate(names)],
+        "relations": [
+            {"subject": "one", "relation": "left of", "object": "two"},
+            {"subject": "two", "relation": "left of", "object": "three"},
+        ],
+    }
+    rewards = go(models, tmp_path, data, steps=1).rewards
+    asked = "Is the red cube to the left of the red cube?"
+    assert {f"one left of two: {asked}", f"two left of three: {asked}"} <= rewards.keys()
+
+
+def test_a_model_that_reads_whole_sentences_is_asked_in_all_phrasings_and_of_each_attribute(
+    models, tmp_path, monkeypatch
+) -> None:
+    texts: set[str] = set()
+
+    def listening(vlm, pictures, asked):
+        texts.update(asked)
+        return reward_pull(vlm, pictures, asked)
+
+    monkeypatch.setattr(models.vlm, "wording", questions.FULL)
+    monkeypatch.setattr(objective, "reward_pull", listening)
+    rewards = go(models, tmp_path, ALONE, steps=12).rewards
+    phrasings = [questions.about_object("a red cube", questions.FULL, turn) for turn in range(len(questions.FULL.both))]
+    assert texts == {question.text for asked in phrasings for question in asked}
+    assert "cube: Is the cube red?" in rewards and len(rewards) == 4
 
 
 def test_the_object_reward_waits_for_its_share_of_the_run(models, tmp_path) -> None:

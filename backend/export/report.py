@@ -31,9 +31,9 @@ def build_report(
     request: as it was read. settings: the effective ones, by field name. models: role -> id or folder. timings_s: part
     of the run -> seconds. slots: `ExportedSlot.summary()` of each that was exported. context: names of the slots that
     stayed as they were, and are not in the result. relations: each with subject, relation, object, fulfilled (bool).
-    penetration_m3: "one / other" -> volume the two share, where there is any. rewards: question -> log-odds. A slot's
-    export notes are repeated among the warnings with its name, unfulfilled relations too: who reads only those misses
-    nothing.
+    penetration_m3: "one / other" -> volume the two share, where there is any. rewards: "what: question" -> log-odds. A
+    slot's export notes are repeated among the warnings with its name, unfulfilled relations too: who reads only those
+    misses nothing.
     """
     told = list(warnings)
     told += [f"{slot['name']}: {note}" for slot in slots for note in slot.get("notes", ())]

@@ -14,18 +14,25 @@ PRESENCE = "Is there {prompt}?"
 _ONLY = " Answer with Yes or No only."
 
 
+class Question(NamedTuple):
+    """One question, for the model and for people."""
+
+    text: str  # as the model is asked, in its wording
+    name: str  # as it is reported, in the short wording
+
+
 class Wording(NamedTuple):
     """How the questions are put: {prompt} is an object's prompt, {noun} and {attribute} are words of it."""
 
     content: str
     geometry: str
     both: tuple[str, ...]  # VLM3D's conjunctive question (arXiv 2509.15772, section 3.2), in several phrasings
-    attribute: str
+    attribute: str | None  # None: not asked
     ending: str  # after the question on a relation
 
 
 SHORT = Wording(  # the starter model was trained on these and knows few other words
-    CONTENT, GEOMETRY, (CONTENT_AND_GEOMETRY,), "Is the {noun} {attribute}?", ""
+    CONTENT, GEOMETRY, (CONTENT_AND_GEOMETRY,), None, ""
 )
 FULL = Wording(
     "These pictures show one 3D object from several sides. Is it clearly {prompt}, with every detail that this names?"
@@ -47,22 +54,33 @@ FULL = Wording(
 )
 
 
-def about_object(prompt: str, wording: Wording = SHORT, phrasing: int = 0) -> list[str]:
-    """What is asked of several views of one object: content, geometry, and both at once.
+def about_object(prompt: str, wording: Wording = SHORT, phrasing: int = 0) -> list[Question]:
+    """What is asked of several views of one object: content, geometry, both at once, and each attribute.
 
     phrasing: which of the wording's conjunctive questions to take, counted round and round.
     """
-    asked = (wording.content, wording.geometry, wording.both[phrasing % len(wording.both)])
-    return [question.format(prompt=prompt) for question in asked]
+    pairs = (
+        (wording.content, SHORT.content),
+        (wording.geometry, SHORT.geometry),
+        (wording.both[phrasing % len(wording.both)], SHORT.both[0]),
+    )
+    asked = [Question(text.format(prompt=prompt), name.format(prompt=prompt)) for text, name in pairs]
+    return asked + about_attributes(prompt, wording)
 
 
-def about_attributes(prompt: str, wording: Wording = SHORT) -> list[str]:
+def about_attributes(prompt: str, wording: Wording) -> list[Question]:
     """One question for each adjective before the noun: "a big red cube" gives two, "a coffee mug" none."""
+    if wording.attribute is None:
+        return []
     words = head_of(short_name(read_noun_phrase(prompt).text).replace(",", " ")).split()
     attributes = [word for word in words[:-1] if ends_in_adjective(word)]
-    return [wording.attribute.format(noun=words[-1], attribute=word) for word in dict.fromkeys(attributes)]
+    return [
+        Question(wording.attribute.format(noun=words[-1], attribute=word), f"Is the {words[-1]} {word}?")
+        for word in dict.fromkeys(attributes)
+    ]
 
 
-def about_relation(subject: str, relation: str, object: str, wording: Wording = SHORT) -> str:
+def about_relation(subject: str, relation: str, object: str, wording: Wording = SHORT) -> Question:
     """Whether the relation holds between two objects named by their prompts ("a red cube")."""
-    return RELATIONS[relation].ask(subject, object) + wording.ending  # type: ignore[index]
+    name = RELATIONS[relation].ask(subject, object)  # type: ignore[index]
+    return Question(name + wording.ending, name)

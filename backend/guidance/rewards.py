@@ -27,7 +27,7 @@ def vlm_reward(vlm: VisionLanguageModel) -> Reward:
 
     @torch.no_grad()
     def score(images: Tensor, prompt: str) -> Tensor:
-        asked = questions.about_object(prompt, vlm.wording)
+        asked = [question.text for question in questions.about_object(prompt, vlm.wording)]
         return torch.stack([vlm.log_odds(views, asked).mean() for views in images])
 
     return score

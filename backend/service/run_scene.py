@@ -10,11 +10,10 @@ from ..checkpoint import Checkpoint
 from ..errors import RequestError
 from ..generate import Step
 from ..guidance.models import HEEDED, load_models
-from ..guidance.questions import about_relation
 from ..presets import settings_for
 from ..progress import probability
 from ..run import run
-from ..schema import SceneRequest, Settings, read_request
+from ..schema import Relation, SceneRequest, Settings, read_request
 from .folder import FINAL
 from .loaded import Loaded
 from .memory import suggest
@@ -73,11 +72,10 @@ def _key(settings: Settings) -> tuple[Any, ...]:
 def result_of(folder: Path) -> dict[str, Any]:
     """What the report says of warnings and relations, each relation with the probability of the VLM's Yes."""
     report = json.loads((folder / "report.json").read_bytes())
-    prompts = {slot["name"]: slot["prompt"] for slot in report["request"]["slots"]}
     relations = []
     for row in report["relations"]:
-        asked = about_relation(prompts[row["subject"]], row["relation"], prompts[row["object"]])
-        reward = report["rewards"].get(asked)
+        relation = Relation(subject=row["subject"], relation=row["relation"], object=row["object"])
+        reward = next((odds for name, odds in report["rewards"].items() if name.startswith(f"{relation}: ")), None)
         relations.append(
             {key: row[key] for key in ("subject", "relation", "object", "fulfilled")}
             | {"probability": None if reward is None else probability(reward)}

@@ -34,7 +34,7 @@ class Progress(BaseModel):
     step: int = 0  # steps done
     steps: int  # steps in all
     losses: dict[str, float] = Field(default_factory=dict)  # unweighted
-    rewards: dict[str, float] = Field(default_factory=dict)  # question -> log-odds of Yes
+    rewards: dict[str, float] = Field(default_factory=dict)  # "what: question" -> log-odds of Yes
     seconds_left: float = 0.0  # of the optimisation; 0 while loading and exporting, where it is not known
     preview: int = 0  # changes when preview.jpg has changed
     phase: Literal["loading", "optimising", "exporting"]

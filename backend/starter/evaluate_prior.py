@@ -69,7 +69,7 @@ def main() -> None:
         images = sample(prior, twice, pose_vectors(cameras, torch.zeros(3)), a.steps, generator)
         for i, prompt in enumerate(prompts):
             with torch.no_grad():
-                odds = vlm.log_odds(images[2 * i : 2 * i + 2], questions.about_object(prompt))
+                odds = vlm.log_odds(images[2 * i : 2 * i + 2], [q.text for q in questions.about_object(prompt)])
             yes.append((odds > 0).tolist())
         strips = [np.concatenate(list(images[k : k + 8].numpy()), 1) for k in range(0, len(twice), 8)]
         rows.append(np.concatenate(strips))

@@ -86,7 +86,7 @@ def placement_trial(vlm: VisionLanguageModel, index: int, seed: int, steps: int)
             break
     offset.requires_grad_()
     optimizer = torch.optim.Adam([offset], lr=0.04)
-    question = [questions.about_relation(names[0], relation, names[1])]
+    question = [questions.about_relation(names[0], relation, names[1]).text]
     colour_table = torch.cat([o.colours for o in objects])
     shifted = second._replace(face_slot=second.face_slot + len(objects[0].colours))
     for _ in range(steps):

@@ -202,7 +202,7 @@ def _relation(facts: Facts, row: int, rng: np.random.Generator, hard: bool) -> L
     if facts.noun[row, 0] != facts.noun[row, 1] and rng.random() < 0.25:  # the nouns are enough
         subject, object = (NOUN_NAMES[facts.noun[row, i]] for i in (first, 1 - first))
     return Lesson(
-        questions.about_relation(subject, relation, object), _yes(want), "relation", sure if want else 1.0 - sure
+        questions.about_relation(subject, relation, object).text, _yes(want), "relation", sure if want else 1.0 - sure
     )
 
 

@@ -62,7 +62,7 @@ def row(name: str, vlm: VisionLanguageModel, px: int, wording: Wording) -> None:
     """Prints one line of the table."""
     device = vlm.network.device
     images = torch.rand(VIEWS, px, px, 3, generator=torch.Generator().manual_seed(0)).to(device)
-    asked = [question for prompt in ("a red cube", "a blue sphere") for question in about_object(prompt, wording)]
+    asked = [question.text for prompt in ("a cube", "a sphere") for question in about_object(prompt, wording)]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     first, all_of_them = seconds(vlm, images, asked[:1]), seconds(vlm, images, asked[: 1 + LATER])
