@@ -218,6 +218,14 @@ def test_what_is_suggested_is_allowed_and_less() -> None:
     assert "--device cpu" in suggest(settings_for("starter", {"views": 1, "final_resolution": 8}), 0.1)
 
 
+def test_with_big_networks_what_costs_only_time_is_suggested_first() -> None:
+    frugal = {"offload_idle": True, "encode_at_once": 1}
+    text = suggest(PRESETS["paper"], 0.5)
+    assert text.startswith("Turn on offload_idle") and "encode_at_once to 1 (now 4)" in text and "views to 1" in text
+    assert not any(name in suggest(settings_for("paper", frugal), 0.5) for name in frugal)
+    assert not any(name in suggest(PRESETS["starter"], 0.5) for name in frugal)
+
+
 def test_a_preview_that_cannot_be_written_is_no_reason_to_stop(tmp_path) -> None:
     pictures = torch.rand(4, 32, 32, 3)
     assert write_preview(pictures, tmp_path / "preview.jpg")

@@ -49,10 +49,15 @@ def explain_memory(error: BaseException, advise: Callable[[float], str], device:
 def suggest(settings: Settings, share: float) -> str:
     """Which setting or preset would fit where `share` of the needed memory is there.
 
-    What a step holds grows with its views, and with the square of the cubes along an edge.
+    What a step holds grows with its views, and with the square of the cubes along an edge. What leaves the result as
+    it is comes first.
     """
     share = min(share, 1.0) * SPARE
     ways = []
+    if settings.prior != "starter" and not settings.offload_idle:
+        ways.append("turn on offload_idle, where there is a GPU")
+    if settings.prior != "starter" and settings.encode_at_once != 1:
+        ways.append(f"set encode_at_once to 1 (now {settings.encode_at_once or 'all views'})")
     views = int(settings.views * share)
     if 1 <= views < settings.views:
         ways.append(f"set views to {views} (now {settings.views})")

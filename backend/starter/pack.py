@@ -1,6 +1,6 @@
 """Put trained starter models into the repository in half precision, their training logs beside them.
 
-`python -m backend.starter.pack --prior data/prior --vlm data/vlm [--to backend/starter/weights]`
+`python -m backend.starter.pack --prior data/prior --vlm data/vlm --judge data/judge [--to backend/starter/weights]`
 """
 
 from __future__ import annotations
@@ -39,12 +39,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prior", type=Path, help="work folder of train_prior")
     parser.add_argument("--vlm", type=Path, help="work folder of train_vlm")
+    parser.add_argument("--judge", type=Path, help="work folder of train_vlm, of the model that `evaluate` judges with")
     parser.add_argument("--to", type=Path, default=WEIGHTS)
     arguments = parser.parse_args()
     if arguments.prior:
         pack_prior(arguments.prior, arguments.to / "prior")
     if arguments.vlm:
         pack_vlm(arguments.vlm, arguments.to / "vlm")
+    if arguments.judge:
+        pack_vlm(arguments.judge, arguments.to / "judge")
     size = sum(f.stat().st_size for f in arguments.to.rglob("*") if f.is_file())
     print(f"{arguments.to}: {size / 1e6:.1f} MB")
 
