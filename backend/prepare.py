@@ -16,8 +16,9 @@ from .schema import SceneRequest, check_request
 def prepare(request: SceneRequest) -> tuple[SceneRequest, list[str]]:
     """The request with every slot boxed and placed, and what of the prompt was not understood, one line each.
 
-    Slots and relations are read from the prompt where the request has no slots. Slots the user placed stay where they
-    are. Raises RequestError for a prompt in which no object is found, and for relations that contradict each other.
+    Slots and relations are read from the prompt where the request has no slots; a relation that it names beside slots
+    is warned of. Slots the user placed stay where they are. Raises RequestError for a prompt in which no object is
+    found, and for relations that contradict each other.
     """
     slots, relations, warnings = request.slots, request.relations, []
     if not slots:
@@ -26,10 +27,22 @@ def prepare(request: SceneRequest) -> tuple[SceneRequest, list[str]]:
         warnings = [f"not understood, and left in the description: {words}" for words in parsed.not_understood]
     else:
         check_consistent(relations)  # parse does so itself
+        warnings = _left_unread(request)
     slots = lay_out(slots, relations)
     prepared = request.model_copy(update={"slots": slots, "relations": relations})
     check_request(prepared)
     return prepared, warnings
+
+
+def _left_unread(request: SceneRequest) -> list[str]:
+    """A line where the prompt says how objects stand, and the request that came with slots does not."""
+    if request.relations or not request.prompt.strip():
+        return []
+    try:
+        said = parse(request.prompt).relations
+    except RequestError:
+        return []
+    return [f"not heeded, as it stands in the prompt alone: {relation}. Add it to the relations" for relation in said]
 
 
 def with_meshes(request: SceneRequest, path: Path | None) -> tuple[SceneRequest, dict[str, UserMesh], list[str]]:

@@ -1,8 +1,10 @@
 """The command line: exit status, and one clear message for whatever is wrong. Networks are untrained."""
 
+import os
 import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -116,3 +118,13 @@ def test_the_module_exits_with_two_for_a_user_error(folders) -> None:
 
 def test_the_starter_models_are_what_a_run_takes_unasked() -> None:
     assert model_folder("starter", "prior").name == "prior"
+
+
+def test_a_python_without_the_packages_is_told_what_to_install(tmp_path) -> None:
+    environment = tmp_path / "bare"
+    venv.create(environment, with_pip=False)
+    python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    done = subprocess.run([python, "-m", "backend", "generate", "a red cube"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert "is not installed" in done.stderr and "requirements/cpu.txt" in done.stderr
+    assert "Traceback" not in done.stderr

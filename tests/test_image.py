@@ -1,6 +1,7 @@
 """Text to image and editing: the loops against closed forms, whole runs on small networks, the command line."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,7 @@ def picture(tmp_path) -> Path:
 def test_a_command_leaves_a_picture_and_a_report_that_repeat(folders, picture, tmp_path, capsys, method) -> None:
     for name in ("one", "two"):
         assert main(arguments(folders, method, picture, tmp_path / name)) == 0, capsys.readouterr().err
+    assert bool(re.search(r"reward of the result: \d+%\n", capsys.readouterr().out)) == method.startswith("reward-")
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["image.png", "report.json"]
     image = Image.open(tmp_path / "one" / "image.png")
     assert image.size == (64, 64) and image.mode == "RGB"

@@ -70,3 +70,13 @@ def test_a_prompt_without_an_object_is_refused() -> None:
     with pytest.raises(RequestError) as caught:
         prepare(read_request({"prompt": "on top of, and ..."}))
     assert caught.value.remedy
+
+
+def test_a_relation_that_only_the_prompt_names_is_warned_of_beside_slots() -> None:
+    data = {"prompt": "a red cube on top of a blue ball", "slots": slots("cube", "ball")}
+    scene, warnings = prepare(read_request(data))
+    assert scene.relations == [] and len(warnings) == 1
+    assert "red cube on top of blue ball" in warnings[0] and "relations" in warnings[0]
+    data["relations"] = relations(("cube", "on top of", "ball"))
+    assert prepare(read_request(data))[1] == []
+    assert prepare(read_request({"prompt": "!", "slots": slots("cube")}))[1] == []

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..guidance.options import STRATEGIES
-from ..image.request import EDIT_METHODS, IMAGE_METHODS, read_image_request
-from ..progress import ProgressBar
+from ..image.request import EDIT_METHODS, IMAGE_METHODS, read_image_request, settings_for
+from ..progress import ProgressBar, probability
 from .shared import named_values, warn
 
 OPTIONS = {  # option: the setting it gives
@@ -69,7 +69,9 @@ def _run(arguments: argparse.Namespace) -> int:
     finally:
         bar.close()
     if written.score is not None:
-        print(f"reward of the result: {written.score:.2f}")
+        by_vlm = settings_for(request).reward == "vlm"
+        value = f"{probability(written.score):.0%}" if by_vlm else f"{written.score:.2f}"
+        print(f"reward of the result: {value}")
     for path in written.files:
         print(path)
     return 0

@@ -46,14 +46,15 @@ class Models(NamedTuple):
         return self
 
     def warnings(self, prompts: list[str]) -> list[str]:
-        """One line for each model that does not know some of the prompts' words, and for each prompt it would cut."""
+        """One line for the models that do not know some of the prompts' words, and for each prompt it would cut."""
         lines = [line for prompt in dict.fromkeys(prompts) if (line := cut_warning(self.prior, prompt))]
+        both: dict[str, list[str]] = {}  # what is said of a model's words -> the models of which it is said
         for name, model in (("diffusion prior", self.prior), ("vision-language model", self.vlm)):
             unknown = list(dict.fromkeys(w for prompt in prompts for w in model.unknown_words(prompt)))
             if unknown:
                 known = ", ".join(known_words(model.tokenizer))
-                lines.append(f"the {name} does not know: {', '.join(unknown)}. It knows: {known}")
-        return lines
+                both.setdefault(f"does not know: {', '.join(unknown)}. It knows: {known}", []).append(name)
+        return lines + [f"the {' and the '.join(names)} {said}" for said, names in both.items()]
 
 
 def cut_warning(prior: DiffusionPrior, prompt: str) -> str:

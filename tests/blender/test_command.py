@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import bpy
 import pytest
 
@@ -9,6 +11,7 @@ from .backends import QUICK, use_local
 from .test_slots import add_slot
 
 pytestmark = pytest.mark.blender
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -79,3 +82,19 @@ def test_a_scene_is_generated_and_saved(addon, service, run, tmp_path) -> None:
     code, said = run("status")
     assert code == 0
     assert "version " in said
+
+
+@pytest.mark.slow
+def test_the_readmes_script_makes_what_it_says(addon, service, tmp_path, monkeypatch) -> None:
+    script = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    use_local(addon)
+    for key, value in QUICK.items():
+        setattr(bpy.context.scene.diorama, key, value)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(script, "README.md", "exec"), {})
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "out.blend"))
+    scene = bpy.context.scene
+    assert len(bpy.data.collections["Diorama: a red mug on top of a brown table"].objects) == 2
+    (relation,) = scene.diorama.relations
+    assert (relation.subject.diorama.prompt, relation.relation) == ("a red mug", "on top of")
+    assert relation.outcome != "none" and relation.probability >= 0.0
