@@ -2,6 +2,22 @@
 
 import sys
 
-from .cli import main
+from .doctor import INSTALL
 
-sys.exit(main())
+
+def start() -> int:
+    """The command line's exit status; 2 where this Python lacks a package."""
+    try:
+        from .cli import main
+
+        return main()
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == __package__:
+            raise
+        print(f"error: the package {error.name!r} is not installed in {sys.executable}. {INSTALL},", file=sys.stderr)
+        print("or take the environment that make demo makes: source .venv/bin/activate", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(start())

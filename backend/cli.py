@@ -12,7 +12,6 @@ from typing import Any
 
 from .commands import evaluate, images, models
 from .commands.shared import warn
-from .doctor import INSTALL
 from .errors import Interrupted, OutputError, RequestError, UserError
 from .presets import PRESETS
 from .progress import ProgressBar
@@ -36,12 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == __package__:
-            raise
-        print(f"error: the package {error.name!r} is not installed in {sys.executable}. {INSTALL},", file=sys.stderr)
-        print("or take the environment that make demo makes: source .venv/bin/activate", file=sys.stderr)
         return 2
 
 

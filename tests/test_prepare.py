@@ -75,7 +75,7 @@ def test_a_prompt_without_an_object_is_refused() -> None:
 def test_a_relation_that_only_the_prompt_names_is_warned_of_beside_slots() -> None:
     data = {"prompt": "a red cube on top of a blue ball", "slots": slots("cube", "ball")}
     scene, warnings = prepare(read_request(data))
-    assert scene.relations == [] and len(warnings) == 1
+    assert not scene.relations and len(warnings) == 1
     assert "red cube on top of blue ball" in warnings[0] and "relations" in warnings[0]
     data["relations"] = relations(("cube", "on top of", "ball"))
     assert prepare(read_request(data))[1] == []
