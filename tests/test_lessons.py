@@ -23,14 +23,14 @@ def singles() -> dict:
 
 @pytest.fixture(scope="module")
 def pairs() -> dict:
-    return dataset.build(16, "pairs", seed=7)
+    return dataset.build(40, "pairs", seed=7)
 
 
 def lessons(scenes: dict, yes_no: float, hard: bool = False) -> list:
     facts = facts_of(scenes)
     teach = lessons_of_single if "fault" in scenes else lessons_of_pair
     rng = np.random.default_rng(0)
-    return [(row, lesson) for row in range(16) for lesson in teach(facts, row, yes_no, 60, rng, hard)]
+    return [(row, lesson) for row in range(len(scenes["noun"])) for lesson in teach(facts, row, yes_no, 60, rng, hard)]
 
 
 def test_equal_seeds_give_equal_pictures(singles) -> None:
@@ -40,7 +40,7 @@ def test_equal_seeds_give_equal_pictures(singles) -> None:
 
 def test_cells_say_which_object_covers_them(pairs) -> None:
     seen = [np.unique(cells) for cells in pairs["cells"][:, 0]]
-    assert sum(1 in s and 2 in s for s in seen) >= 12  # both objects are to be seen in most front views
+    assert sum(1 in s and 2 in s for s in seen) >= 30  # both objects are to be seen in most front views
 
 
 def test_boxes_enclose_the_object_and_nothing_more(singles) -> None:
@@ -61,7 +61,7 @@ def test_yes_and_no_are_balanced_in_every_topic(kind, hard, request) -> None:
         answers.setdefault(lesson.topic, Counter())[lesson.answer] += 1
     for topic in ("relation", "presence") if kind == "pairs" else ("whole or broken",):
         counts = answers[topic]
-        assert 0.3 < counts["Yes"] / counts.total() < 0.75, (topic, counts)
+        assert 0.35 < counts["Yes"] / counts.total() < 0.65, (topic, counts)
 
 
 @pytest.mark.parametrize("hard", [False, True])

@@ -17,6 +17,7 @@ from .shapes import phrase
 DIRECTIONS = [name for name in RELATION_NAMES if name != "next to"]
 UNCLEAR = 0.12  # a relation that does not hold but whose loss is below this is not asked about
 SUREST, HALFWAY = 3.0, 0.15  # log-odds of a relation that holds, and the loss at which Yes and No are equally right
+NOTHING_HOLDS = 0.2  # share asked of the questions on scenes in which no relation holds: all would make No likelier
 SLOPE = 1.5  # fall of the log-odds while the loss grows e times
 
 LOOKALIKES = {  # nouns that some side of an object shows alike, by what was confused most on held-out scenes
@@ -190,8 +191,8 @@ def _relation(facts: Facts, row: int, rng: np.random.Generator, hard: bool) -> L
     holds, loss = facts.holds[row, first], facts.loss[row, first]
     want = rng.random() < 0.5
     choices = np.nonzero(holds if want else ~holds & (loss >= (0.0 if hard else UNCLEAR)))[0]
-    if not len(choices) or (not want and not holds.any() and rng.random() < 0.5):
-        return None  # scenes in which nothing holds would make No the better guess
+    if not len(choices) or (not want and not holds.any() and rng.random() > NOTHING_HOLDS):
+        return None
     if not want and holds.any() and rng.random() < 0.4:  # the most tempting wrong one: the other way round
         flipped = facts.holds[row, 1 - first] & ~holds
         choices = np.nonzero(flipped)[0] if flipped.any() else choices

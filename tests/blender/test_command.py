@@ -91,6 +91,7 @@ def test_the_readmes_script_makes_what_it_says(addon, service, tmp_path, monkeyp
     for key, value in QUICK.items():
         setattr(bpy.context.scene.diorama, key, value)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PWD", str(tmp_path))  # what Blender takes relative paths from
     exec(compile(script, "README.md", "exec"), {})
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "out.blend"))
     scene = bpy.context.scene
