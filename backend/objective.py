@@ -22,7 +22,7 @@ from .scene import regularize
 from .scene.isosurface import Surface
 from .scene.mesh import Mesh
 from .scene.slots import Scene
-from .schedules import after
+from .schedules import after, between
 from .schema import SceneRequest, Settings
 
 PHRASINGS = 60  # divisible by however many a wording has: each of them comes as often
@@ -117,7 +117,7 @@ class Objective:
                 lambda at: shape.distance(at / shape.proportions),
             )
         self.pull_norms[index] = pull.norm()
-        weight = s.object_reward_weight * after(s.reward_from, progress)
+        weight = s.object_reward_weight * after(s.reward_from, progress) * (1 - between(*s.reward_fade, progress))
         if weight:
             turn = int(torch.randint(PHRASINGS, (), generator=self.generator))
             asked = questions.about_object(prompt, self.models.vlm.wording, turn)
@@ -155,7 +155,8 @@ class Objective:
 
         told: the names under which the rewards are reported: which objects, and the question in its short wording.
         """
-        reward = reward_pull(self.models.vlm, pictures, [question.text for question in asked])
+        texts = [question.text for question in asked]
+        reward = reward_pull(self.models.vlm, pictures, texts, self.settings.reward_form)
         self.rewards |= dict(zip(told, reward.value.tolist(), strict=True))
         doubt = torch.sigmoid(-reward.value).max()
         return balanced(reward.gradient, reference, weight * doubt)

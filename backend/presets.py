@@ -90,7 +90,7 @@ PRESETS |= {
     "paper": PRESETS["starter"].model_copy(
         update=_BIG
         | dict(prior="mvdream", vlm="qwen2.5-vl-7b", steps=10_000, resolution=64, final_resolution=96, refine_at=0.4)
-        | dict(lr_geometry=1e-3, texture_px=2048, max_faces=100_000, encode_at_once=4)
+        | dict(lr_geometry=1e-3, reward_fade=(0.0, 0.5), texture_px=2048, max_faces=100_000, encode_at_once=4)
     ),
 }
 

@@ -13,6 +13,7 @@ SHORTEST_EDGE_M, LONGEST_M = 1e-4, 1e5  # what single precision still tells apar
 MOST_ELONGATED = 1000.0  # longest edge of a box over its shortest
 RelationName = Literal["on top of", "under", "left of", "right of", "in front of", "behind", "next to"]
 SlotKind = Literal["generate", "start", "context"]
+RewardForm = Literal["logistic", "log-odds", "probability"]  # guidance.critics.reward_pull
 Vector3 = tuple[float, float, float]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -106,6 +107,8 @@ class Settings(_Strict):
     object_reward_weight: Annotated[float, Field(ge=0)]  # VLM's gradient for one object, in lengths of the prior's
     relation_reward_weight: Annotated[float, Field(ge=0)]  # VLM's gradient for the relations, likewise
     reward_from: Share  # progress at which the object reward sets in
+    reward_fade: tuple[Share, Share] = (1.0, 1.0)  # and over which its weight falls to nothing; VLM3D: (0, 0.5)
+    reward_form: RewardForm = "logistic"  # what of the VLM's answer is raised
     relation_weight: Annotated[float, Field(ge=0)]  # hinge losses of the relations
     penetration_weight: Annotated[float, Field(ge=0)]  # bodies in each other
     support_weight: Annotated[float, Field(ge=0)]  # bodies in the air
@@ -153,12 +156,12 @@ class Settings(_Strict):
             raise ValueError(f"lies above t_max, which is {info.data['t_max']}")
         return t_min
 
-    @field_validator("colour_from")
+    @field_validator("colour_from", "reward_fade")
     @classmethod
-    def _in_order(cls, colour_from: tuple[float, float]) -> tuple[float, float]:
-        if colour_from[0] > colour_from[1]:
+    def _in_order(cls, interval: tuple[float, float]) -> tuple[float, float]:
+        if interval[0] > interval[1]:
             raise ValueError("ends before it starts")
-        return colour_from
+        return interval
 
 
 def read_request(data: Any) -> SceneRequest:

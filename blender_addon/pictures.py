@@ -8,7 +8,7 @@ MOST = 300  # pictures in memory, 256 kB each; then all are forgotten but the ne
 
 
 class Pictures:
-    """Icons by job id. Blender reads a file when the icon is drawn first."""
+    """Icons by job id. Blender reads a file when the icon is drawn first, and draws nothing until then."""
 
     def __init__(self) -> None:
         self._icons = bpy.utils.previews.new()
@@ -25,7 +25,9 @@ class Pictures:
             if len(self._icons) >= MOST:
                 self._icons.clear()
                 self._keys.clear()
-            self._icons.load(key, str(path), "IMAGE")
+            preview = self._icons.load(key, str(path), "IMAGE")
+            if id in self._keys:
+                tuple(preview.image_size)  # has it read now, 7 ms: a live picture would blink
         self._keys[id] = key
 
     def has(self, id: str) -> bool:

@@ -115,13 +115,17 @@ def test_following_the_rewards_pull_raises_every_answer_asked_alone(models) -> N
             assert vlm.log_odds(images - step, [question]) > pull.value > vlm.log_odds(images + step, [question])
 
 
-def test_the_rewards_gradient_is_that_of_the_logistic_loss(models) -> None:
+@pytest.mark.parametrize("form", ["logistic", "log-odds", "probability"])
+def test_the_rewards_gradient_is_that_of_its_form(models, form) -> None:
     vlm = models[1]
-    pull = reward_pull(vlm, pictures(), ASKED)
+    pull = reward_pull(vlm, pictures(), ASKED, form)
     leaf = pictures().requires_grad_()
-    each = [torch.autograd.grad(odds, leaf, retain_graph=True)[0] for odds in vlm.log_odds(leaf, ASKED)]
-    doubt = torch.sigmoid(-pull.value)
+    answers = vlm.ask(vlm.look(leaf), ASKED)
+    values = answers.margin if form == "probability" else answers.log_odds
+    each = [torch.autograd.grad(value, leaf, retain_graph=True)[0] for value in values]
+    doubt = torch.sigmoid(-pull.value) if form == "logistic" else torch.ones(len(ASKED))
     expected = -sum(d * g for d, g in zip(doubt, each, strict=True))
+    torch.testing.assert_close(pull.value, answers.log_odds)
     torch.testing.assert_close(pull.gradient, expected, atol=1e-5 * expected.abs().max().item(), rtol=1e-3)
 
 

@@ -137,9 +137,9 @@ def test_a_model_that_reads_whole_sentences_is_asked_in_all_phrasings_and_of_eac
 ) -> None:
     texts: set[str] = set()
 
-    def listening(vlm, pictures, asked):
+    def listening(vlm, pictures, asked, form):
         texts.update(asked)
-        return reward_pull(vlm, pictures, asked)
+        return reward_pull(vlm, pictures, asked, form)
 
     monkeypatch.setattr(models.vlm, "wording", questions.FULL)
     monkeypatch.setattr(objective, "reward_pull", listening)
@@ -153,6 +153,14 @@ def test_the_object_reward_waits_for_its_share_of_the_run(models, tmp_path) -> N
     told: list[Step] = []
     go(models, tmp_path, ALONE, told.append, reward_from=0.5, steps=4)
     assert [bool(step.rewards) for step in told] == [False, False, True, True]
+
+
+def test_the_object_reward_is_asked_for_no_more_once_it_has_faded(models, tmp_path, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(objective, "reward_pull", lambda *told: asked.append(told) or reward_pull(*told))
+    go(models, tmp_path, ALONE, steps=8, reward_fade=[0.25, 0.5], reward_form="probability")
+    assert len(asked) == 4  # at 0, 1, 2 and 3 of 8 steps
+    assert {told[3] for told in asked} == {"probability"}
 
 
 class Stop(Exception):

@@ -146,7 +146,7 @@ def test_unset_fields_stay_unset_so_that_boxes_are_still_laid_out(jobs) -> None:
 
 
 def test_more_steps_go_on_where_the_schedules_had_arrived() -> None:
-    request = {"slots": [CUBE], "settings": {"steps": 100, "refine_at": 0.5}}
+    request = {"slots": [CUBE], "settings": {"steps": 100, "refine_at": 0.5, "reward_fade": [0.2, 0.6]}}
     old = settings_for("starter", request["settings"])
     new = settings_for("starter", with_more_steps(request, 60)["settings"])
     assert new.steps == 160
@@ -156,9 +156,15 @@ def test_more_steps_go_on_where_the_schedules_had_arrived() -> None:
         (old.reward_from, new.reward_from),
         (old.explore_until, new.explore_until),
         *zip(old.colour_from, new.colour_from, strict=True),
+        *zip(old.reward_fade, new.reward_fade, strict=True),
     ):
         assert after * new.steps == pytest.approx(before * old.steps)
-    assert request["settings"] == {"steps": 100, "refine_at": 0.5}
+    assert request["settings"] == {"steps": 100, "refine_at": 0.5, "reward_fade": [0.2, 0.6]}
+
+
+def test_a_reward_that_never_faded_does_not_fade_over_more_steps() -> None:
+    new = settings_for("starter", with_more_steps({"slots": [CUBE]}, 60)["settings"])
+    assert new.reward_fade == (1.0, 1.0)
 
 
 def test_more_steps_than_a_run_may_have_are_refused() -> None:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .vlm import VisionLanguageModel
+from ..schema import RewardForm
+from .vlm import Answers, VisionLanguageModel
 
 
 class Pull(NamedTuple):
@@ -21,16 +22,24 @@ class Pull(NamedTuple):
     gradient: Tensor  # (B, H, W, 3), of what is to be made smaller
 
 
-def reward_pull(vlm: VisionLanguageModel, pictures: Tensor, questions: Sequence[str]) -> Pull:
-    """The VLM's log-odds of Yes for each question about the pictures, and the gradient that raises what is low.
+def reward_pull(
+    vlm: VisionLanguageModel, pictures: Tensor, questions: Sequence[str], form: RewardForm = "logistic"
+) -> Pull:
+    """The VLM's log-odds of Yes for each question about the pictures, and the gradient that raises the reward.
 
-    The gradient is that of sum softplus(-r), VLM3D's reward through the logistic loss: a question that is answered
-    Yes with confidence no longer pulls.
+    form: "log-odds" and "probability" are VLM3D's rewards (arXiv 2509.15772), r = z_yes - z_no and p_yes - p_no, summed
+    over the questions. "logistic" is log sigmoid(r): a question that is answered Yes with confidence no longer pulls,
+    and the others pull the more.
     """
     leaf = pictures.detach().requires_grad_()
-    log_odds = vlm.log_odds(leaf, questions)
-    loss = torch.nn.functional.softplus(-log_odds).sum()
-    return Pull(log_odds.detach(), torch.autograd.grad(loss, leaf)[0])
+    answers = vlm.ask(vlm.look(leaf), questions)
+    return Pull(answers.log_odds.detach(), torch.autograd.grad(-_reward(answers, form).sum(), leaf)[0])
+
+
+def _reward(answers: Answers, form: RewardForm) -> Tensor:
+    if form == "logistic":
+        return torch.nn.functional.logsigmoid(answers.log_odds)
+    return answers.log_odds if form == "log-odds" else answers.margin
 
 
 def balanced(pull: Tensor, reference_norm: Tensor, weight: float | Tensor) -> Tensor:

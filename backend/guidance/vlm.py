@@ -56,7 +56,6 @@ class Answers(NamedTuple):
     """What the network thinks of Q questions, each (Q,) float32 and differentiable in the pictures."""
 
     log_odds: Tensor  # z_yes - z_no
-    probability: Tensor  # of Yes, where only Yes and No may be said
     margin: Tensor  # p_yes - p_no among all words, in [-1, 1]: VLM3D's other reward, near 0 for other answers
 
 
@@ -111,7 +110,7 @@ class VisionLanguageModel:
         logits = output.logits[0].float()
         log_odds = logits[:, self.yes_id] - logits[:, self.no_id]
         shares = logits.softmax(-1)
-        return Answers(log_odds, log_odds.sigmoid(), shares[:, self.yes_id] - shares[:, self.no_id])
+        return Answers(log_odds, shares[:, self.yes_id] - shares[:, self.no_id])
 
     def packed(self, grids: Sequence[tuple[int, int]], questions: Sequence[str]) -> Packed:
         """The token sequence for the questions about pictures of `grids` (rows, columns) tokens."""

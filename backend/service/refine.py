@@ -22,6 +22,7 @@ def with_more_steps(request: dict[str, Any], steps: int) -> dict[str, Any]:
         "t_until": old.t_until * share,
         "reward_from": old.reward_from * share,
         "explore_until": old.explore_until * share,
+        "reward_fade": [edge if old.reward_fade[0] == 1.0 else edge * share for edge in old.reward_fade],  # 1: never
         "colour_from": [edge * share for edge in old.colour_from],
     }
     settings_for(request.get("preset", "starter"), longer)
