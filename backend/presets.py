@@ -50,6 +50,7 @@ PRESETS: dict[str, Settings] = {
         max_faces=20000,
         preview_px=256,
         checkpoint_every_s=20.0,
+        lora_lr=3e-3,  # of few steps
     ),
 }
 
@@ -73,6 +74,7 @@ _BIG = {
     "vlm_views": 4,
     "preview_px": 512,
     "checkpoint_every_s": 120.0,
+    "lora_lr": 3e-4,  # ProlificDreamer and RewardVSD
 }
 PRESETS |= {
     # 8 GB of GPU memory: weights of 2 GB and 4 GB

@@ -90,12 +90,19 @@ def test_the_best_is_taken_alone_and_the_mean_without_a_strategy(prior, conditio
     assert (brightest.pull.gradient - darkest.pull.gradient).abs().max() > 1e-6
 
 
-@pytest.mark.parametrize("changes", [LATENT, {"latent_weight": 0.0, "pixel_weight": 1.0, "guidance_rescale": 0.0}])
-def test_with_an_untrained_variational_score_only_guidance_pulls(prior, condition, changes) -> None:
+def test_with_an_untrained_variational_score_only_guidance_pulls(prior, condition) -> None:
     own = VariationalScore(prior, seeded())
-    still = distilled(prior, condition, own, guidance_scale=1.0, **changes)
-    moved = distilled(prior, condition, own, guidance_scale=7.5, **changes)
+    still = distilled(prior, condition, own, guidance_scale=1.0, **LATENT)
+    moved = distilled(prior, condition, own, guidance_scale=7.5, **LATENT)
     assert still.pull.gradient.abs().max() < 1e-5 < 1e-4 < moved.pull.gradient.abs().max()
+
+
+def test_where_both_scores_agree_pictures_are_wanted_as_the_autoencoder_shows_them(prior, condition) -> None:
+    changes = {"latent_weight": 0.0, "pixel_weight": 1.0, "guidance_rescale": 0.0, "guidance_scale": 1.0}
+    found = distilled(prior, condition, VariationalScore(prior, seeded()), **changes)
+    shown = prior.decode(prior.encode(pictures()))
+    torch.testing.assert_close(found.wanted, shown, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found.pull.gradient, (pictures() - shown) / 2, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("choice", [None, 0, 1])

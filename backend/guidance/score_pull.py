@@ -78,12 +78,11 @@ def score_pull(
     losses, wanted = [], []
     for i in range(len(noisy)):
         target = reconstruct(noisy[i], guided[i], conditional[i], alpha_bar, settings.guidance_rescale)
-        origin = None
         if own:
             times = torch.full((views,), t, device=noise.device)
             predicted = own.predict_noise(noisy[i], times, condition.text, condition.poses)
-            origin = clean_latents(noisy[i], predicted, alpha_bar)
-        distance, shown = distance_to(target, leaf, latents, prior, settings, origin)
+            target = latents.detach() + target - clean_latents(noisy[i], predicted, alpha_bar)
+        distance, shown = distance_to(target, leaf, latents, prior, settings)
         losses.append(distance)
         wanted.append(shown)
     loss = (weights * torch.stack(losses)).sum()
@@ -100,27 +99,18 @@ def draw_timestep(prior: DiffusionPrior, settings: Settings, progress: float, ge
 
 
 def distance_to(
-    target: Tensor,
-    pictures: Tensor,
-    latents: Tensor,
-    prior: DiffusionPrior,
-    settings: Settings,
-    origin: Tensor | None = None,
+    target: Tensor, pictures: Tensor, latents: Tensor, prior: DiffusionPrior, settings: Settings
 ) -> tuple[Tensor, Tensor | None]:
     """The reconstruction loss to the target latents, in latents and in pictures, as the settings weigh them.
 
-    Returns the pictures it is measured to as well, (V, H, W, 3), if there are any.
-
-    origin: latents (V, c, h, w) that stand for the pictures as they are; the pull is then from there to the target, and
-    nothing where the two agree (VSD). None: the pictures themselves (SDS).
+    Returns the pictures it is measured to as well, (V, H, W, 3), if there are any. They are always decoded from one
+    latent: an autoencoder may show a colour it hardly knows as its opposite, so that a difference of two pictures can
+    point the wrong way.
     """
-    there = target if origin is None else latents.detach() + target - origin
-    loss = settings.latent_weight * reconstruction_loss(latents, there)
+    loss = settings.latent_weight * reconstruction_loss(latents, target)
     if not settings.pixel_weight:
         return loss, None
     shown = prior.decode(target)
-    if origin is not None:
-        shown = pictures.detach() + shown - prior.decode(origin)
     return loss + settings.pixel_weight * reconstruction_loss(pictures, shown), shown.detach()
 
 
