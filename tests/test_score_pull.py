@@ -101,8 +101,8 @@ def test_where_both_scores_agree_pictures_are_wanted_as_the_autoencoder_shows_th
     changes = {"latent_weight": 0.0, "pixel_weight": 1.0, "guidance_rescale": 0.0, "guidance_scale": 1.0}
     found = distilled(prior, condition, VariationalScore(prior, seeded()), **changes)
     shown = prior.decode(prior.encode(pictures()))
-    torch.testing.assert_close(found.wanted, shown, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(found.pull.gradient, (pictures() - shown) / 2, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found.wanted, shown, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(found.pull.gradient, (pictures() - shown) / 2, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("choice", [None, 0, 1])
