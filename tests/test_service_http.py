@@ -84,10 +84,13 @@ def test_loopback_hosts_are_let_in(service, host) -> None:
     assert raw(service, "GET", "/v1/health", {"Host": host}).status == 200
 
 
-def test_the_configured_name_is_let_in_and_any_address_where_all_are_listened_on() -> None:
+def test_the_configured_name_is_let_in_and_any_address_where_others_are_listened_to() -> None:
     assert is_our_name("Workstation:8188", "workstation")
     assert not is_our_name("elsewhere", "workstation")
-    assert is_our_name("192.168.1.7:8188", "0.0.0.0")
+    for configured in ("0.0.0.0", "workstation", "192.168.1.7"):
+        assert is_our_name("192.168.1.7:8188", configured)
+    for configured in ("127.0.0.1", "localhost", "::1"):
+        assert not is_our_name("192.168.1.7:8188", configured)
     assert not is_our_name("evil.example", "0.0.0.0")
 
 

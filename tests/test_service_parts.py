@@ -201,6 +201,12 @@ def test_a_logs_end_is_its_last_lines_however_long_it_is(tmp_path) -> None:
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has ..."),
         MemoryError(),
         RuntimeError("[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError(
+            "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call"
+        ),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9.06 GB)"),
+        RuntimeError("Failed to allocate 123456 bytes on device 'cuda:0'"),
     ],
 )
 def test_too_little_memory_is_told_from_other_faults(error) -> None:

@@ -21,16 +21,17 @@ def is_our_name(header: str, configured: str) -> bool:
     """Whether a Host header names this service: loopback, or the name it was told to listen on.
 
     A page of another origin that had its name point here would send that name (DNS rebinding). Where the service
-    listens on all addresses, any address does, as no name can be made to look like one.
+    listens to other machines, any address does, as no name can be made to look like one.
     """
     name = header.strip().lower()
     name = name[1:].split("]")[0] if name.startswith("[") else name.rsplit(":", 1)[0] if ":" in name else name
     if name in LOOPBACK or name == configured.lower():
         return True
     try:
-        return ipaddress.ip_address(configured).is_unspecified and bool(ipaddress.ip_address(name))
+        ipaddress.ip_address(name)
     except ValueError:
         return False
+    return configured.lower() not in LOOPBACK
 
 
 class Guard:

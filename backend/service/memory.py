@@ -13,6 +13,9 @@ from ..schema import Settings
 
 GIB = 2**30
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": GIB}
+REFUSED = re.compile(  # torch on CPU and MPS, the CUDA driver, cuBLAS and cuDNN, Warp
+    "allocate.*memory|not enough memory|out of memory|failed to allocate|ALLOC_FAILED", re.IGNORECASE
+)
 SPARE = 0.9  # of the memory there is: what a suggestion may fill
 COARSEST = 16  # cubes along the longest edge; below, nothing has a shape
 
@@ -23,7 +26,7 @@ class OutOfMemory(UserError):
 
 def is_memory_error(error: BaseException) -> bool:
     """Whether the device or the machine refused an allocation."""
-    refused = isinstance(error, RuntimeError) and re.search(r"allocate.*memory|not enough memory", str(error))
+    refused = isinstance(error, RuntimeError) and REFUSED.search(str(error))
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or bool(refused)
 
 
