@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 
 from backend.image.request import EDIT_METHODS, IMAGE_METHODS, ImageRequest
 from backend.image.size import LONGEST_ASPECT, SHORTEST_PX
+from backend.scene.glb_reader import read_parts
 from backend.schema import (
     LONGEST_M,
     MAX_SLOTS,
@@ -41,6 +43,15 @@ WRITTEN = SceneRequest(
 def test_what_the_add_on_collects_is_a_request(path):
     request = read_request(json.loads(path.read_text()))
     assert json.loads(request.model_dump_json()) == json.loads(path.read_text())
+
+
+def test_the_backend_reads_the_meshes_that_the_add_on_writes():
+    request = read_request(json.loads((CONTRACT / "request_own_meshes.json").read_text()))
+    parts = read_parts((CONTRACT / "request_own_meshes.glb").read_bytes(), [slot.name for slot in request.slots])
+    for slot in request.slots:
+        vertices = np.concatenate([part.vertices for part in parts[slot.name]])
+        x, y, z = vertices.max(0) - vertices.min(0)
+        assert (x, z, y) == pytest.approx(slot.size, abs=1e-4)  # glTF's Y is up
 
 
 def test_there_is_a_request_of_every_kind_of_slot():

@@ -1,8 +1,10 @@
 """Jobs from their acceptance to their end, in a real service with a real worker and the starter models."""
 
+import json
 import time
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 import trimesh
@@ -13,6 +15,7 @@ from backend.service.files import FILES
 from backend.service.folder import CHECKPOINT
 from tests.service_server import CUBE, ENDLESS, QUICK, Told, scene
 
+CONTRACT = Path(__file__).parent / "contract"
 BALL = {"name": "ball", "prompt": "a blue sphere"}
 PAIR = {
     "slots": [CUBE, BALL],
@@ -212,3 +215,13 @@ def test_the_vocabulary_is_that_of_the_starter_models(service) -> None:
     assert known["limited"] is True
     assert {"cube", "sphere"} <= set(known["nouns"]) <= set(known["words"])
     assert "red" in known["colours"] and "on top of" in known["relations"]
+
+
+def test_the_user_s_own_meshes_travel_with_the_request(service) -> None:
+    """As the add-on sends them: a floor to be kept, and a shape to start from."""
+    request = json.loads((CONTRACT / "request_own_meshes.json").read_text()) | {"settings": QUICK}
+    meshes = (CONTRACT / "request_own_meshes.glb").read_bytes()
+    job = service.wait(service.submit(request, meshes=meshes)["id"])
+    assert job["state"] == "done", job["error"]
+    result = service.ask("GET", f"/v1/jobs/{job['id']}/result.glb", 200).content
+    assert set(trimesh.load_scene(BytesIO(result), file_type="glb").geometry) == {"rough"}
