@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,6 +88,23 @@ def install(blender: Path, work: Path) -> None:
     _run([str(blender), "--command", "extension", "validate", str(path)])
     _run([str(blender), "--command", "extension", "install-file", "-r", "user_default", "--enable", str(path)])
     _run([str(blender), "--command", "extension", "list"])
+    build_with_blender(blender, path, work)
+
+
+def build_with_blender(blender: Path, path: Path, work: Path) -> None:
+    """Blender's own packing of what the zip holds gives a zip of the same files."""
+    unpacked, packed = work / "unpacked", work / "packed"
+    packed.mkdir(exist_ok=True)
+    with zipfile.ZipFile(path) as ours:
+        ours.extractall(unpacked)
+        names = {name.split("/", 1)[1] for name in ours.namelist() if not name.endswith("/")}
+    (source,) = unpacked.iterdir()
+    command = ["--command", "extension", "build", "--source-dir", str(source), "--output-dir", str(packed)]
+    _run([str(blender), *command])
+    with zipfile.ZipFile(next(packed.glob("*.zip"))) as theirs:
+        found = {name for name in theirs.namelist() if not name.endswith("/")}
+    if names - found:
+        raise SystemExit(f"Blender's own build leaves out {sorted(names - found)}")
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
