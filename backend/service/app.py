@@ -193,7 +193,7 @@ def _add_jobs(router: APIRouter, parts: Parts) -> None:
     @router.get(
         "/jobs/{id}/events",
         response_class=StreamingResponse,
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        responses={200: {"content": {"text/event-stream": {"schema": events.SCHEMA}}}},
     )
     def follow(job_id: JobId, last_event_id: Annotated[int, Header(ge=0, le=2**62)] = 0) -> StreamingResponse:
         jobs.find(job_id)

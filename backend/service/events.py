@@ -14,6 +14,11 @@ from .wire import ENDED
 
 HEARTBEAT_S = 10.0
 LOOK_S = 0.1  # between two looks whether there is something new
+SCHEMA = {  # of one event, as OpenAPI is told; data is JSON
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+}
 
 
 async def stream(jobs: Jobs, job_id: str, after: int, ending: Callable[[], bool]) -> AsyncIterator[str]:
