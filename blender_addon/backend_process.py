@@ -57,6 +57,11 @@ class Backend:
         """The log to show the user; it may not exist yet."""
         return self._log if self._process or not self._pid else self.data / "service.log"
 
+    @property
+    def pid(self) -> int:
+        """The process that was started or adopted; 0 where there is none."""
+        return self._pid
+
     def alive(self) -> bool:
         """True while the process that was started or adopted runs. Quick: it only asks the system."""
         if self._process is not None:

@@ -60,8 +60,10 @@ class Errands:
         if running is None:
             self._post("backend", {"state": "none"})
             return
+        before = self._backend
         self._client, self._backend = running
-        self._owned = False
+        if before is None or self._backend is None or self._backend.pid != before.pid:
+            self._owned = False
         self._announce()
         self.do_history(None)
 
@@ -141,7 +143,7 @@ class Errands:
             self._post("vocabulary", (preset, kept[key]))
 
     def do_parse(self, prompt: str, preset: str) -> None:
-        self._post("parsed", self._connected().parse(prompt, preset))
+        self._post("parsed", (prompt, self._connected().parse(prompt, preset)))
 
     def do_result(self, id: str) -> None:
         """Fetch a result; whoever gets it finds a whole file."""

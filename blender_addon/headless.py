@@ -78,13 +78,15 @@ def _fetch(request: dict[str, Any], part: Part | None, on_line: Callable[[str], 
 
 def _wait(client: Client, job: Job, on_line: Callable[[str], None]) -> Job:
     """The job when it has ended."""
-    for warning in job.warnings:
-        on_line(f"warning: {warning}")
-    shown = -1
+    shown, warned = -1, set[str]()
     for _, kind, data in client.events(job.id):
         if kind in ("state", "done"):
             job = read_job(data)
             on_line(f"{job.id}: {job.state}")
+            for warning in job.warnings:
+                if warning not in warned:
+                    on_line(f"warning: {warning}")
+            warned.update(job.warnings)
         elif kind == "progress":
             progress = read_progress(data)
             if int(20 * progress.factor) != shown:  # a line for every 5 %

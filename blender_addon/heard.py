@@ -13,6 +13,8 @@ from .parsed import add_parsed
 if TYPE_CHECKING:
     from .jobs import Session
 
+WAITS = "A result of another file has arrived: it waits in Results"
+
 
 def _heard_backend(current: "Session", data: dict[str, str]) -> None:
     current.backend = data
@@ -73,7 +75,7 @@ def _heard_job(current: "Session", job: Job) -> None:
         if scene is not None:
             current.ask("result", id=job.id)
         else:
-            status.notice = "A result of another file has arrived: it waits in Results"
+            status.notice = WAITS
 
 
 def _heard_progress(current: "Session", data: tuple[str, Any]) -> None:
@@ -113,9 +115,14 @@ def _heard_deleted(current: "Session", id: str) -> None:
     mirror.show_history(mirror.status(), current.history, current.history_more)
 
 
-def _heard_parsed(current: "Session", data: dict[str, Any]) -> None:
-    current.parsing = False
-    add_parsed(bpy.context.scene, data, bpy.context.scene.cursor.location)
+def _heard_parsed(current: "Session", answer: tuple[str, dict[str, Any]]) -> None:
+    prompt, data = answer
+    if current.reading is None or current.reading[0] != prompt:  # asked for in a file that is closed now
+        return
+    scene, current.reading = bpy.data.scenes.get(current.reading[1]), None
+    if scene is None:
+        return
+    add_parsed(scene, data, scene.cursor.location)
     if bpy.context.mode == "OBJECT":
         bpy.ops.ed.undo_push(message="Diorama: Read From Prompt")
     mirror.status().warnings = "\n".join(str(line) for line in data.get("warnings", ()))
@@ -141,6 +148,8 @@ def _heard_cancelled(current: "Session", name: str) -> None:
         mirror.status().notice = "The installation was cancelled; it goes on from there when repeated"
     elif current.backend["state"] == "starting":
         _heard_backend(current, {"state": "none"})
+    if name == "parse":
+        current.reading = None
 
 
 def _heard_fault(current: "Session", data: tuple[str, BackendError]) -> None:
@@ -154,9 +163,11 @@ def _heard_fault(current: "Session", data: tuple[str, BackendError]) -> None:
         current.ask_words_again()
         return  # words are not checked until then; nothing the user asked for has failed
     current.fail(error)
-    current.parsing = current.parsing and name != "parse"
+    if name == "parse":
+        current.reading = None
     if name in ("submit", "resume"):
         current.sender, current.sending = None, False
+    if name in ("submit", "resume", "cancel"):
         mirror.show_idle(mirror.status())
     if name == "result":
         current.wanted.clear()

@@ -15,7 +15,7 @@ from . import mirror, preferences
 from .answers import Job
 from .collect import Collected
 from .collect_picture import CollectedPicture
-from .heard import HANDLERS
+from .heard import HANDLERS, WAITS
 from .messages import BackendError
 from .network import Network
 from .parts import meshes_part
@@ -45,7 +45,7 @@ class Session:
         self.backend = {"state": "unknown"}
         self.fault: BackendError | None = None
         self.install_line = ""
-        self.parsing = False  # a prompt is being read
+        self.reading: tuple[str, str] | None = None  # a prompt that is being read, and the scene it is read for
         self.job: Job | None = None  # the run that the Generate panel shows
         self.sending = False  # a request is on its way
         self.ticket = 0  # of the request sent last; one that was cancelled meanwhile has an older one
@@ -124,10 +124,11 @@ class Session:
         """Show good news."""
         mirror.status().notice = notice
 
-    def read_prompt(self, prompt: str, preset: str) -> None:
-        """Have slots and relations made from a prompt."""
+    def read_prompt(self, scene: bpy.types.Scene, preset: str) -> None:
+        """Have slots and relations made from the scene's prompt."""
         self.clear_fault()
-        self.parsing = True
+        prompt = scene.diorama.prompt.strip()
+        self.reading = (prompt, scene.name)
         self.ask("parse", prompt=prompt, preset=preset)
 
     def want_vocabulary(self, preset: str) -> None:
@@ -204,9 +205,12 @@ def _file_loaded(*_: Any) -> None:
     forget_slots()
     if _session is not None:
         _session.origins.clear()
-        _session.sender = None
-        _session.waiting = [(job, path, select) for job, path, select in _session.waiting if not select]
+        _session.sender = _session.reading = None
+        here = [arrived for arrived in _session.waiting if not arrived[2] and _session.scene_of(arrived[0]) is not None]
+        left, _session.waiting = len(here) < len(_session.waiting), here
         mirror.show_all(_session)
+        if left:
+            _session.say(WAITS)
 
 
 def _timer() -> float | None:

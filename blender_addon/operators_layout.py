@@ -152,14 +152,13 @@ class DIORAMA_OT_read_prompt(bpy.types.Operator):
         if not context.scene.diorama.prompt.strip():
             cls.poll_message_set("Write a prompt first")
             return False
-        if jobs.session().parsing:
+        if jobs.session().reading is not None:
             cls.poll_message_set("The prompt is being read")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        settings = context.scene.diorama
-        jobs.session().read_prompt(settings.prompt.strip(), settings.preset)
+        jobs.session().read_prompt(context.scene, context.scene.diorama.preset)
         return {"FINISHED"}
 
 

@@ -8,7 +8,7 @@ from bpy.props import IntProperty, StringProperty
 
 from . import jobs
 from .answers import as_list, text, whole
-from .parsed import add_parsed
+from .parsed import add_parsed, own_meshes
 from .place_picture import editor_of
 from .runs import Begins
 from .slots import slots_of
@@ -81,6 +81,9 @@ def _take_scene(scene: bpy.types.Scene, request: dict[str, Any]) -> None:
     settings.overrides = json.dumps(overrides) if overrides else ""
     if as_list(request.get("slots")) and not slots_of(scene):
         add_parsed(scene, request, (0.0, 0.0, 0.0))
+        own = own_meshes(request)
+        if own:
+            jobs.session().say(f"Of your own meshes there are no boxes: choose {', '.join(own)} with From Selection")
 
 
 def _take_image(scene: bpy.types.Scene, request: dict[str, Any]) -> None:

@@ -12,10 +12,16 @@ RELATION_NAMES = {row[0] for row in RELATIONS}
 
 
 def add_parsed(scene: bpy.types.Scene, data: dict[str, Any], offset: Any) -> list[bpy.types.Object]:
-    """The new wire boxes, moved by `offset` (metres), instead of those read before; the user's own slots stay."""
+    """The new wire boxes, moved by `offset` (metres), instead of those read before; the user's own slots stay.
+
+    Slots that were the user's own meshes (`own_meshes`) get no box: in one, something would be generated.
+    """
     _remove_read(scene)
     made: dict[str, bpy.types.Object] = {}
+    own = own_meshes(data)
     for entry in (entry for entry in as_list(data.get("slots")) if isinstance(entry, dict)):
+        if text(entry.get("name")) in own:
+            continue
         name = text(entry.get("name")) or "slot"
         thing = slots.add_box(scene, scene.collection, name, _box(entry, offset))
         thing.diorama.from_prompt = True
@@ -30,6 +36,12 @@ def add_parsed(scene: bpy.types.Scene, data: dict[str, Any], offset: Any) -> lis
             row = scene.diorama.relations.add()
             row.subject, row.relation, row.object = subject, entry["relation"], other
     return list(made.values())
+
+
+def own_meshes(data: dict[str, Any]) -> list[str]:
+    """The names of the slots that are a mesh of the user's, as context or to start from."""
+    slots = [entry for entry in as_list(data.get("slots")) if isinstance(entry, dict)]
+    return [text(entry.get("name")) for entry in slots if entry.get("kind") in ("start", "context")]
 
 
 def _remove_read(scene: bpy.types.Scene) -> None:

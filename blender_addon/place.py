@@ -209,10 +209,13 @@ def _object_mode(select: bool) -> Iterator[None]:
     mode = active.mode if active is not None else "OBJECT"
     if mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
-    yield
-    if select and mode == "OBJECT":
-        return
-    _restore(layer, active, chosen, mode)
+    placed = False
+    try:
+        yield
+        placed = True
+    finally:
+        if not (placed and select and mode == "OBJECT"):
+            _restore(layer, active, chosen, mode)
 
 
 def _restore(layer: bpy.types.ViewLayer, active: Any, chosen: list[bpy.types.Object], mode: str) -> None:

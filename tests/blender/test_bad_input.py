@@ -162,6 +162,25 @@ def test_a_cancel_while_the_request_is_sent_is_heeded(addon) -> None:
     assert asked == [("cancel", {"id": JOB["id"]})]
 
 
+def test_a_run_whose_backend_is_dead_and_will_not_start_can_be_left(addon) -> None:
+    chosen = addon.preferences.preferences()
+    chosen.python, chosen.location = "/nowhere/python", "PYTHON"
+    tick(addon)
+    session = addon.jobs.session()
+    session.job = addon.answers.read_job({**JOB, "state": "running"})
+    addon.mirror.show_job(status(), session.job)
+    assert session.busy() and bpy.ops.diorama.cancel() == {"FINISHED"}
+    wait_for(addon, lambda: not session.busy())
+    assert status().fault
+
+
+def test_a_prompt_can_be_read_again_after_a_cancel(addon) -> None:
+    session = addon.jobs.session()
+    session.reading = ("a red cube", bpy.context.scene.name)
+    addon.heard.HANDLERS["cancelled"](session, "parse")
+    assert session.reading is None
+
+
 def test_words_are_asked_for_again_while_the_backend_is_starting(addon, monkeypatch) -> None:
     monkeypatch.setattr(addon.jobs, "WORDS_S", 0.2)
     known = {"limited": True, "words": ["a"], "nouns": ["cube"], "colours": [], "relations": []}

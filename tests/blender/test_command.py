@@ -69,12 +69,14 @@ def test_a_scene_is_generated_and_saved(addon, service, run, tmp_path) -> None:
     use_local(addon)
     for key, value in QUICK.items():
         setattr(bpy.context.scene.diorama, key, value)
-    add_slot("a red cube")
+    add_slot("a crimson cube")
     blend, glb = tmp_path / "out" / "scene.blend", tmp_path / "scene.glb"
     code, said = run("generate", "--prompt", "a cube", "--seed", "3", "--save", str(blend), "--glb", str(glb))
     assert code == 0, said
     assert "step " in said
-    assert "Diorama: a cube: red cube" in said
+    assert "Diorama: a cube: crimson cube" in said
+    warned = [line for line in said.splitlines() if line.startswith("warning: ")]
+    assert len(warned) == len(set(warned)) > 0 and "crimson" in warned[0]
     assert glb.read_bytes()[:4] == b"glTF"
     bpy.ops.wm.open_mainfile(filepath=str(blend))
     assert bpy.context.scene.diorama.seed == 3

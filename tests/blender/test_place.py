@@ -120,6 +120,15 @@ def test_any_mode_will_do_and_stays(job, exported, mode, select) -> None:
         assert mesh.select_get()
 
 
+def test_an_import_that_fails_leaves_the_mode_as_it_was(job, tmp_path) -> None:
+    mesh = add_mesh("mine")
+    bpy.ops.object.mode_set(mode="EDIT")
+    (tmp_path / "scene.glb").write_bytes(b"glTF no more")
+    with pytest.raises(RuntimeError):
+        bpy.ops.diorama.place("EXEC_DEFAULT", True, job=job.id, filepath=str(tmp_path / "scene.glb"), select=True)
+    assert mesh.mode == "EDIT"
+
+
 def test_pose_mode_will_do(job, exported) -> None:
     bpy.ops.object.armature_add()
     bpy.ops.object.mode_set(mode="POSE")

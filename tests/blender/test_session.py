@@ -126,6 +126,45 @@ def test_a_prompt_is_read_into_slots_and_unknown_words_are_named(local) -> None:
     assert local.answers.unknown_words("a red cube on top of a blue zeppelin", words) == ["zeppelin"]
 
 
+def test_a_prompt_is_not_read_into_another_file(local) -> None:
+    bpy.context.scene.diorama.prompt = "a red cube on top of a blue sphere"
+    bpy.ops.diorama.read_prompt()
+    bpy.ops.wm.read_homefile(use_empty=True)
+    settle(local)
+    assert local.slots.slots_of(bpy.context.scene) == []
+    assert local.jobs.session().reading is None
+
+
+def test_a_result_that_waits_for_object_mode_comes_then_or_stays_in_results(local) -> None:
+    lay_out()
+    generate(local)
+    wait_for(local, lambda: status().state in ("queued", "running"))
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.object.mode_set(mode="EDIT")
+    wait_for(local, lambda: local.jobs.session().waiting)
+    settle(local)
+    assert results() == [] and "object mode" in status().notice
+    bpy.ops.object.mode_set(mode="OBJECT")
+    wait_for(local, results)
+    bpy.ops.diorama.import_result(job=status().job)
+    bpy.ops.object.mode_set(mode="EDIT")
+    wait_for(local, lambda: local.jobs.session().waiting)
+    bpy.ops.wm.read_homefile(use_empty=True)
+    settle(local)
+    assert results() == [] and "waits in Results" in status().notice
+
+
+def test_a_backend_started_here_ends_with_the_add_on_whatever_was_changed_since(addon, service) -> None:
+    network = addon.jobs.session().network
+    adopt(addon)
+    network._owned = True  # as if started here
+    addon.jobs.settings_changed()
+    wait_for(addon, lambda: not network._commands.qsize())
+    settle(addon)
+    assert network._owned
+    network._owned = False  # other tests use it
+
+
 def test_a_refused_request_names_the_slot_and_what_to_do(local) -> None:
     lay_out(overrides='{"speed": 3}')
     generate(local)

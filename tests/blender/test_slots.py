@@ -200,6 +200,18 @@ def test_reading_a_prompt_again_replaces_what_was_read_before(addon) -> None:
     assert addon.slots.box_of(addon.slots.slot_called(scene, "cube")).centre == pytest.approx((1.0, 0.0, 0.5))
 
 
+def test_no_boxes_are_made_of_the_user_s_own_meshes(addon) -> None:
+    slots = [
+        {"name": "floor", "prompt": "floor", "kind": "context"},
+        {"name": "rough", "prompt": "a torus", "kind": "start"},
+        {"name": "cube", "prompt": "a red cube", "kind": "generate"},
+    ]
+    relation = {"subject": "cube", "relation": "on top of", "object": "floor"}
+    addon.parsed.add_parsed(bpy.context.scene, {"slots": slots, "relations": [relation]}, (0.0, 0.0, 0.0))
+    assert names(addon) == ["cube"]
+    assert not bpy.context.scene.diorama.relations
+
+
 def test_thousands_of_objects_do_not_slow_down_the_drawing_of_slots(addon) -> None:
     add_slot("a red cube")
     scene = bpy.context.scene
