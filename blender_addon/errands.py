@@ -53,6 +53,7 @@ class Errands:
         self._last_event: int | None = None
         self._preview = 0
         self._retry_at = 0.0
+        self._missing: list[tuple[str, str]] = []  # job and file of pictures to fetch when there is nothing else to do
 
     def do_adopt(self) -> None:
         """Use a backend that runs already."""
@@ -117,16 +118,19 @@ class Errands:
         self._post("deleted", id)
 
     def do_history(self, before: str | None) -> None:
-        """A page of jobs, then the pictures that are not here yet, one by one until there is something else to do."""
+        """A page of jobs, and the pictures of those that have ended; what is not here yet is fetched later."""
         answer = self._connected().jobs(HISTORY_PAGE, before)
         jobs = [read_job(job) for job in answer["jobs"]]
         self._post("history", (jobs, before, answer.get("next") is not None))
         for job in jobs:
-            path = self._settings().cache / job.id / "preview.jpg"
+            if not job.ended or not job.has_preview:
+                continue
+            name = f"after_{job.seconds or 0.0:.1f}_s.jpg"  # another one once it has gone on
+            path = self._settings().cache / job.id / name
             if path.is_file():
                 self._post("thumbnail", (job.id, path))
-            elif job.has_preview and self._commands.empty() and not self._closing.is_set():
-                self._fetch_preview(job.id, "thumbnail", path.name)
+            elif (job.id, name) not in self._missing:
+                self._missing.append((job.id, name))
 
     def do_vocabulary(self, preset: str) -> None:
         """The words that a preset's models know, from the backend where it runs, else as it said the last time."""
@@ -218,6 +222,12 @@ class Errands:
         except BackendError:
             return
         self._post(kind, (id, path))
+
+    def _fetch_missing(self) -> None:
+        """Fetch one of the missing pictures."""
+        if self._missing and self._client is not None:
+            id, name = self._missing.pop(0)
+            self._fetch_preview(id, "thumbnail", name)
 
     def _folder(self, id: str) -> Path:
         """The folder for what is fetched of a job. `id` has been checked by read_job: it is never a path."""

@@ -51,8 +51,9 @@ class Network(Errands):
         while not self._closing.is_set():
             self._guarded("follow", self._follow)
             try:
-                command = self._commands.get(timeout=0.2)
+                command = self._commands.get(timeout=0.0 if self._missing else 0.2)
             except queue.Empty:
+                self._guarded("thumbnail", self._fetch_missing)
                 continue
             if command is None:  # from close()
                 break
@@ -90,7 +91,7 @@ class Network(Errands):
     def _use(self, config: Config) -> None:
         if config == self._config:
             return
-        self._config, self._client = config, None
+        self._config, self._client, self._missing = config, None, []
         if self._followed is not None:
             self._followed = None
             self._post("stopped")

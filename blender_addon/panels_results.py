@@ -19,6 +19,8 @@ ICONS = {
     "cancelled": "CANCEL",
     "interrupted": "PAUSE",
 }
+NOTHING = "Nothing yet. Results stay here for every file, until you delete them."
+NOT_ASKED = "The backend keeps the results of all files: Refresh starts it and shows them."
 
 
 class DIORAMA_UL_history(bpy.types.UIList):
@@ -53,7 +55,7 @@ def draw_results(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     """The list of runs, and what can be done with the chosen one."""
     status = context.window_manager.diorama
     if not status.history:
-        draw_text(layout, context, "Nothing yet. Results stay here for every file, until you delete them.", "INFO")
+        draw_text(layout, context, NOTHING if status.backend == "ready" else NOT_ASKED, "INFO")
         layout.operator("diorama.refresh", icon="FILE_REFRESH")
         return
     layout.template_list("DIORAMA_UL_history", "", status, "history", status, "history_index", rows=4)

@@ -73,6 +73,24 @@ def test_from_the_button_to_objects_in_the_scene_and_back_from_history(local, tm
     wait_for(local, lambda: job not in status().history)
 
 
+def test_every_result_of_the_history_gets_its_picture(local) -> None:
+    """As when Blender is opened again: nothing of it is in memory."""
+    lay_out()
+    generate(local)
+    wait_for(local, lambda: status().state == "done" and results())
+    job, session = status().job, local.jobs.session()
+    session.pictures.close()
+    session.pictures = local.pictures.Pictures()
+    local.jobs.settings_changed()
+    wait_for(local, lambda: session.pictures.has(job))
+    first = session.pictures._keys[job]
+    assert bpy.ops.diorama.resume(job=job, steps=1) == {"FINISHED"}
+    wait_for(local, lambda: status().state == "running")
+    wait_for(local, lambda: status().state == "done")
+    local.jobs.settings_changed()
+    wait_for(local, lambda: first != session.pictures._keys[job] and " after_" in session.pictures._keys[job])
+
+
 def test_a_file_saved_and_loaded_during_a_run_gets_its_result(local, tmp_path) -> None:
     lay_out(steps=6)
     generate(local)
