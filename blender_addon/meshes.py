@@ -5,11 +5,11 @@ Written here and not by Blender's exporter: that one needs a selection, object m
 
 import contextlib
 import json
-from array import array
 from collections.abc import Iterator
 from typing import Any
 
 import bpy
+import numpy as np
 
 from .slots import world_matrix
 
@@ -73,45 +73,43 @@ class _Writer:
 
     def add(self, name: str, mesh: bpy.types.Mesh, matrix: Any, materials: list[bpy.types.Material | None]) -> None:
         mesh.calc_loop_triangles()
-        points = array("f", bytes(12 * len(mesh.vertices)))
+        points = np.empty(3 * len(mesh.vertices), np.float32)
         mesh.vertices.foreach_get("co", points)
-        position = self.accessor(_to_gltf(points, matrix), 3)
-        corners = array("i", bytes(12 * len(mesh.loop_triangles)))
+        position = self.accessor(_to_gltf(points.reshape(-1, 3), matrix))
+        corners = np.empty(3 * len(mesh.loop_triangles), np.int32)
         mesh.loop_triangles.foreach_get("vertices", corners)
-        owners = array("i", bytes(4 * len(mesh.loop_triangles)))
+        owners = np.empty(len(mesh.loop_triangles), np.int32)
         mesh.loop_triangles.foreach_get("material_index", owners)
-        mirrored = matrix.determinant() < 0.0
+        triangles = corners.reshape(-1, 3).astype(np.uint32)
+        if matrix.determinant() < 0.0:  # mirrored: faces must still look outwards
+            triangles = triangles[:, ::-1]
         primitives = []
-        for owner in sorted(set(owners)):
-            indices = array("I")
-            for triangle in (i for i, o in enumerate(owners) if o == owner):
-                a, b, c = corners[3 * triangle : 3 * triangle + 3]
-                indices.extend((a, c, b) if mirrored else (a, b, c))
-            material = materials[min(owner, len(materials) - 1)] if materials else None
+        for owner in np.unique(owners):
+            material = materials[min(int(owner), len(materials) - 1)] if materials else None
             primitives.append(
                 {
                     "attributes": {"POSITION": position},
-                    "indices": self.accessor(indices, 1),
+                    "indices": self.accessor(triangles[owners == owner].ravel()),
                     "material": self.put("materials", _material(material)),
                 }
             )
         self.put("nodes", {"name": name, "mesh": self.put("meshes", {"name": name, "primitives": primitives})})
 
-    def accessor(self, values: array, width: int) -> int:
-        """The index of the accessor of `values`, stored `width` by `width`."""
-        target = POINTS if width == 3 else INDICES
+    def accessor(self, values: np.ndarray) -> int:
+        """The index of the accessor of points (N, 3) float32, or of indices (N,) uint32."""
+        points = values.ndim == 2
         data = values.tobytes()
+        target = POINTS if points else INDICES
         view = {"buffer": 0, "byteOffset": len(self.binary), "byteLength": len(data), "target": target}
         self.binary += data
         entry: dict[str, Any] = {
             "bufferView": self.put("bufferViews", view),
-            "componentType": FLOAT if width == 3 else UNSIGNED,
-            "count": len(values) // width,
-            "type": "VEC3" if width == 3 else "SCALAR",
+            "componentType": FLOAT if points else UNSIGNED,
+            "count": len(values),
+            "type": "VEC3" if points else "SCALAR",
         }
-        if width == 3:
-            entry["min"] = [min(values[axis::3]) for axis in range(3)]
-            entry["max"] = [max(values[axis::3]) for axis in range(3)]
+        if points and len(values):
+            entry["min"], entry["max"] = values.min(0).tolist(), values.max(0).tolist()
         return self.put("accessors", entry)
 
     def to_bytes(self) -> bytes:
@@ -131,11 +129,8 @@ def _material(material: bpy.types.Material | None) -> dict[str, Any]:
     return {"name": material.name if material else "plain", "pbrMetallicRoughness": shading}
 
 
-def _to_gltf(points: array, matrix: Any) -> array:
-    """World positions in glTF's axes, (x, y, z) -> (x, z, -y), of local `points` (x0, y0, z0, x1, ...)."""
-    x, y, z = points[0::3], points[1::3], points[2::3]
-    rows = [tuple(row) for row in matrix][:3]
-    world = [array("f", (a * i + b * j + c * k + d for i, j, k in zip(x, y, z, strict=True))) for a, b, c, d in rows]
-    placed = array("f", bytes(4 * len(points)))
-    placed[0::3], placed[1::3], placed[2::3] = world[0], world[2], array("f", (-value for value in world[1]))
-    return placed
+def _to_gltf(points: np.ndarray, matrix: Any) -> np.ndarray:
+    """World positions in glTF's axes, (x, y, z) -> (x, z, -y), of local `points`, both (N, 3) float32."""
+    placed = np.array(matrix)
+    x, y, z = (points @ placed[:3, :3].T + placed[:3, 3]).T
+    return np.stack([x, z, -y], 1).astype(np.float32)
