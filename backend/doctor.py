@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 OLDEST_PYTHON = (3, 10)
 OLDEST_TORCH = (2, 6)
 PACKAGES = (  # by the names they are imported by
-    *("diffusers", "transformers", "tokenizers", "safetensors", "xatlas", "trimesh"),
-    *("pydantic", "scipy", "PIL", "fast_simplification"),
+    *("diffusers", "transformers", "huggingface_hub", "tokenizers", "safetensors", "peft", "xatlas", "trimesh"),
+    *("pydantic", "numpy", "scipy", "PIL", "fast_simplification"),
+    *("fastapi", "starlette", "uvicorn", "python_multipart"),
 )
 NEEDED_MEMORY = 4 * 2**30  # bytes: the starter preset's peak with room to spare
 NEEDED_DISK = 2**30  # bytes: results, checkpoints and Warp's kernel cache
@@ -105,7 +106,7 @@ def check_device() -> Check:
     if memory and memory < NEEDED_MEMORY:
         advice = f"Less than {_gib(NEEDED_MEMORY)}: close other programs, or expect the run to be stopped by the system"
     if torch.backends.mps.is_available():
-        return Check("device", True, f"mps: Apple GPU, shares {known}", advice)
+        advice = advice or "There is an Apple GPU: try --device mps"
     if shutil.which("nvidia-smi"):
         advice = (
             "There is an NVIDIA driver, but this torch cannot use it. For the GPU: "

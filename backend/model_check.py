@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from .errors import ModelError
-from .guidance.loading import AGAIN, check_weights, read_config
+from .guidance.loading import AGAIN, check_weights, read_config, refuse_own_tokenizer
 
 NETWORKS = {  # of a diffusers folder: part, stem of its weights' file, kinds it may be
     "text_encoder": ("model", ("CLIPTextModel",)),
@@ -57,6 +57,7 @@ def _check_prior(folder: Path) -> list[Path]:
 def _check_tokenizer(folder: Path) -> None:
     if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
         raise ModelError("there is no tokenizer (tokenizer.json or vocab.json)", where=str(folder), remedy=AGAIN)
+    refuse_own_tokenizer(folder)
 
 
 def _check_file(file: Path) -> int:

@@ -127,7 +127,9 @@ class Objective:
         return pictures, pull, terms
 
     def _candidates_reward(self) -> Reward:
-        """The VLM's judgement of as many views as it is shown otherwise."""
+        """What scores candidates: another model, or the VLM on as many views as it is shown otherwise."""
+        if self.models.reward is not None:
+            return self.models.reward
         score, views = vlm_reward(self.models.vlm), self.settings.vlm_views
         return lambda images, prompt: score(images[:, :views], prompt)
 

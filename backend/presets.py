@@ -115,6 +115,12 @@ def settings_for(preset: str, overrides: dict[str, Any]) -> Settings:
             raise RequestError("unknown setting", where=f"settings.{key}", remedy=f"Settings are: {', '.join(base)}")
     if overrides.get("distillation") == "vsd":
         base["guidance_scale"] = min(base["guidance_scale"], VSD_SCALE)
+    if overrides.get("reward", "vlm") != "vlm" and not overrides.get("reward_folder"):
+        raise RequestError(
+            f"the reward {overrides['reward']!r} needs its weights",
+            where="settings.reward_folder",
+            remedy="Give the folder that holds them, or take the reward 'vlm'",
+        )
     try:
         return Settings.model_validate({**base, **overrides})
     except ValidationError as error:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from .errors import RequestError
+from .guidance.options import Strategy, Weighing
+from .schedules import Annealing
 
 MAX_SLOTS = 16
 SHORTEST_EDGE_M, LONGEST_M = 1e-4, 1e5  # what single precision still tells apart in one scene
@@ -99,6 +101,7 @@ class Settings(_Strict):
     t_max: tuple[Share, Share]  # upper end of the noise level, share of all timesteps, at the start and at `t_until`
     t_min: tuple[Share, Share]  # lower end, likewise; at no time above the upper
     t_until: Annotated[float, Field(gt=0, le=1)]  # progress at which both have arrived
+    annealing: Annealing = "linear"  # how they get there
     lr_geometry: Annotated[float, Field(gt=0)]  # Adam, signed distance, in longest edges
     lr_colour: Annotated[float, Field(gt=0)]  # Adam, feature grid and network
     lr_placement: Annotated[float, Field(gt=0)]  # Adam, metres and radians
@@ -127,8 +130,14 @@ class Settings(_Strict):
     preview_px: Annotated[int, Field(ge=32, le=2048)]  # edge of a picture of the contact sheet
     checkpoint_every_s: Annotated[float, Field(gt=0)]  # seconds between two checkpoints
     vlm_views: Annotated[int, Field(ge=1, le=16)] = 2  # pictures of an object in a question to the VLM
-    strategy: Literal["none", "best", "weighted", "min-max"] = "none"  # RewardSDS: how noise candidates are weighed
-    candidates: Annotated[int, Field(ge=1, le=64)] = 4  # of RewardSDS: noises a step, scored by the VLM
+    strategy: Strategy = "none"  # RewardSDS: how noise candidates are weighed
+    candidates: Annotated[int, Field(ge=1, le=64)] = 4  # of RewardSDS: noises a step, scored by `reward`
+    extremes: Annotated[int, Field(ge=1, le=32)] = 2  # min-max: so many of the best and of the worst count
+    best_weight: Annotated[float, Field(ge=0)] = 0.9  # min-max
+    worst_weight: Annotated[float, Field(ge=0)] = 0.1  # min-max
+    temperature: Annotated[float, Field(gt=0)] = 1.0  # weighted
+    reward: Literal["vlm", "aesthetic", "image-reward"] = "vlm"  # what scores the candidates
+    reward_folder: str = ""  # where the weights of aesthetic or image-reward are
     explore_steps: Annotated[int, Field(ge=1, le=1000)] = 8  # of the whole DDIM schedule a candidate is denoised on
     explore_scale: Annotated[float, Field(ge=0, le=1000)] = 1.5  # guidance while doing so
     explore_every: Annotated[int, Field(ge=1)] = 1  # steps of an object from one exploration to the next
@@ -148,6 +157,11 @@ class Settings(_Strict):
     offload_idle: bool = False  # CUDA: prior and VLM take turns on the GPU, the idle one waits in the CPU's memory
     vlm_px: Annotated[int, Field(ge=32, le=4096)] | None = None  # largest edge of a square picture that the VLM sees
     vlm_four_bit: bool = False  # its weights in 4 bits each; needs CUDA and bitsandbytes
+
+    @property
+    def weighing(self) -> Weighing:
+        """How scores become weights."""
+        return Weighing(self.strategy, self.extremes, self.best_weight, self.worst_weight, self.temperature)
 
     @field_validator("t_min")
     @classmethod

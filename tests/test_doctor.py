@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -111,3 +112,11 @@ def test_the_doctor_reports_a_missing_torch_instead_of_crashing() -> None:
     assert done.returncode == 1, done.stderr
     assert "FAIL torch" in done.stdout
     assert "requirements/cpu.txt" in done.stdout
+
+
+def test_every_dependency_is_looked_for() -> None:
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    asked = re.findall(r'"([\w-]+)', text.split("dependencies = [")[1].split("]")[0])
+    imported = {"pillow": "PIL", "warp-lang": "warp"}
+    names = {imported.get(name, name.replace("-", "_")) for name in asked}
+    assert names == {*doctor.PACKAGES, "torch", "warp"}

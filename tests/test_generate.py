@@ -163,6 +163,19 @@ def test_the_object_reward_is_asked_for_no_more_once_it_has_faded(models, tmp_pa
     assert {told[3] for told in asked} == {"probability"}
 
 
+def test_another_reward_scores_the_candidates(models, tmp_path) -> None:
+    seen = []
+
+    def brightness(images: torch.Tensor, prompt: str) -> torch.Tensor:
+        seen.append((tuple(images.shape), prompt))
+        return images.mean(dim=(1, 2, 3, 4))
+
+    extremes = {"strategy": "min-max", "candidates": 2, "extremes": 1, "explore_steps": 2, "explore_until": 1.0}
+    go(models._replace(reward=brightness), tmp_path, ALONE, steps=2, views=2, **extremes)
+    assert [prompt for _, prompt in seen] == ["a red cube"] * 2
+    assert all(shape[:2] == (2, 2) and shape[-1] == 3 for shape, _ in seen)
+
+
 class Stop(Exception):
     """What an on_step raises that wants no more."""
 

@@ -141,6 +141,17 @@ def test_a_prior_that_lacks_a_part_is_a_clear_error(priors, tmp_path, part, mess
         assert part in caught.value.where and caught.value.remedy
 
 
+@pytest.mark.parametrize("file", ["model_index.json", "tokenizer/tokenizer_config.json", "unet/config.json"])
+def test_a_prior_that_wants_to_run_its_own_code_is_refused(priors, tmp_path, file) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(priors / "sd-1.5", folder)
+    config = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(config | {"auto_map": {"AutoTokenizer": ["own.Own", None]}}))
+    for look in (lambda: load_prior(folder, CPU), lambda: check_model(folder, "prior")):
+        with pytest.raises(ModelError, match="trust_remote_code"):
+            look()
+
+
 def test_a_prior_with_a_pickle_is_refused(priors, tmp_path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(priors / "sd-1.5", folder)

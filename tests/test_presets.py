@@ -78,3 +78,9 @@ def test_vsd_takes_less_guidance_than_sds_unless_told_how_much() -> None:
     assert settings_for("paper", {"distillation": "vsd"}).guidance_scale == 7.5
     assert settings_for("paper", {"distillation": "vsd", "guidance_scale": 20.0}).guidance_scale == 20.0
     assert settings_for("starter", {"distillation": "vsd"}).guidance_scale == settings_for("starter", {}).guidance_scale
+
+
+def test_a_reward_with_weights_of_its_own_needs_their_folder() -> None:
+    with pytest.raises(RequestError, match=r"settings\.reward_folder"):
+        settings_for("starter", {"reward": "aesthetic"})
+    assert settings_for("starter", {"reward": "aesthetic", "reward_folder": "/weights"}).reward == "aesthetic"

@@ -6,7 +6,7 @@ import torch
 from backend.guidance.diffusion import DiffusionPrior, load_prior
 from backend.guidance.distillation import add_noise, guide
 from backend.guidance.options import Weighing
-from backend.guidance.score_pull import Distilled, Exploration, score_pull
+from backend.guidance.score_pull import Distilled, Exploration, draw_timestep, score_pull
 from backend.guidance.variational import VariationalScore
 from backend.guidance.view_denoiser import Condition, ViewDenoiser
 from backend.presets import PRESETS
@@ -131,3 +131,14 @@ def test_vsd_pulls_along_the_difference_of_the_two_scores_under_the_chosen_noise
     expected = torch.autograd.grad((latents * direction).sum(), leaf)[0]
     assert expected.abs().max() > 1e-4
     torch.testing.assert_close(found.pull.gradient, expected, atol=1e-6, rtol=1e-3)
+
+
+def test_timesteps_sink_by_the_chosen_schedule(prior) -> None:
+    settings = SETTINGS.model_copy(update={"t_max": (1.0, 0.5), "t_min": (1.0, 0.5), "t_until": 1.0})
+    last = len(prior.alphas_cumprod) - 1
+
+    def drawn(annealing: str, progress: float) -> int:
+        return draw_timestep(prior, settings.model_copy(update={"annealing": annealing}), progress, seeded())
+
+    assert [drawn("two stages", p) for p in (0.0, 0.49, 0.5, 1.0)] == [last, last, int(last / 2), int(last / 2)]
+    assert drawn("linear", 0.5) == int(0.75 * last)

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerBase
 
 from ..errors import ModelError
 from ..render.views import OBJECT_VIEWS
-from .loading import check_weights, read_config, refuse_missing
+from .loading import check_weights, read_config, refuse_missing, refuse_own_tokenizer
 from .memory import in_chunks, ready
 from .multiview import ELEVATION_DEG, MultiViewUNet
 from .mvdream import Parts, checkpoint_file, is_port, load_checkpoint, load_port_denoiser
@@ -148,10 +148,12 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> Parts:
         raise ModelError(
             "there is no model here", where=str(folder), remedy="Give a folder that holds model_index.json"
         )
-    part = ""
+    part = "model_index.json"
     try:
+        read_config(folder / part)
         part = "tokenizer"
-        tokenizer = AutoTokenizer.from_pretrained(folder / part)
+        refuse_own_tokenizer(folder / part)
+        tokenizer = AutoTokenizer.from_pretrained(folder / part, trust_remote_code=False)
         part = "text_encoder"
         variant = check_weights(folder / part, "model").variant
         text_encoder, info = CLIPTextModel.from_pretrained(

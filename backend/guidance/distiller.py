@@ -10,7 +10,7 @@ from torch import Tensor
 from ..schema import Settings
 from .candidates import explores
 from .diffusion import DiffusionPrior
-from .options import Weighing, check_candidates
+from .options import check_candidates
 from .rewards import Reward
 from .score_pull import Distilled, Exploration, score_pull
 from .variational import VariationalScore
@@ -33,7 +33,7 @@ class Distiller:
         Raises RequestError when there are fewer candidates than the strategy needs.
         """
         if settings.strategy != "none":
-            check_candidates(settings.candidates, Weighing(settings.strategy))
+            check_candidates(settings.candidates, settings.weighing)
         self.prior, self.settings, self.reward, self.generator = prior, settings, reward, generator
         self.own: dict[int, VariationalScore] = {}
         if settings.distillation == "vsd":
@@ -71,4 +71,4 @@ class Distiller:
         step = int(progress * s.steps + 1e-6)  # of this object
         if s.strategy == "none" or not explores(step, s.steps, s.explore_every, s.explore_until):
             return None
-        return Exploration(Weighing(s.strategy), s.candidates, s.explore_steps, s.explore_scale, self.reward, prompt)
+        return Exploration(s.weighing, s.candidates, s.explore_steps, s.explore_scale, self.reward, prompt)

@@ -52,6 +52,13 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
+def refuse_own_tokenizer(folder: Path) -> None:
+    """Raise ModelError where a tokenizer's folder wants to run code of its own."""
+    path = folder / "tokenizer_config.json"
+    if path.is_file():
+        read_config(path)
+
+
 def check_weights(folder: Path, stem: str) -> Weights:
     """The safetensors files of one network in `folder`, all there. stem: "model" or "diffusion_pytorch_model".
 

