@@ -115,3 +115,11 @@ def test_the_same_mesh_is_cleaned_the_same_way_twice():
 )
 def test_closed_means_each_edge_once_in_each_direction(faces, closed):
     assert is_closed(np.array(faces)) is closed
+
+
+def test_a_large_piece_that_is_left_out_is_told_of():
+    alike = joined(solid("box"), moved(solid("box"), 1.0, (3, 0, 0)))
+    assert clean(*alike, 100_000).notes == (
+        "50% of the surface was left out: pieces apart from the largest, or inside it",
+    )
+    assert clean(*alike, 100_000, keep_pieces=2).notes == ()

@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from .topology import compact, face_cross, face_pieces, face_volumes, half_edges, is_closed, piece_count
 
 FLOATER_SHARE = 0.01  # a piece with less than this share of the largest piece's area is never kept
+WORTH_A_NOTE = 0.05  # of the surface: more than that is no crumb
 SHORT_EDGE = 1e-6  # of the bounds' diagonal; vertices joined by a shorter edge become one
 # The edge collapse may pinch the surface; another target or aggressiveness collapses in another order. Tried in turn.
 TARGETS = (1.0, 0.97, 0.94, 0.9, 0.85, 0.8, 1.25, 1.6, 2.0, 3.0)  # of the budget; above 1 only if all below fail
@@ -49,6 +50,8 @@ def clean(vertices: NDArray, faces: NDArray, max_faces: int, keep_pieces: int = 
     vertices, faces = _largest_pieces(vertices, faces, keep_pieces)
     dropped = max(0.0, 1.0 - _area(vertices, faces) / max(area_before, 1e-30))
     notes: list[str] = []
+    if dropped > WORTH_A_NOTE:
+        notes.append(f"{dropped:.0%} of the surface was left out: pieces apart from the largest, or inside it")
     if len(faces) > max_faces:
         vertices, faces = _simplify(vertices, faces, max_faces) or (vertices, faces)
     if len(faces) > max_faces:
