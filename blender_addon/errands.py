@@ -208,6 +208,12 @@ class Errands:
         self._post("backend", {"state": "ready", "device": str(health.get("device", ""))})
         self._post("presets", self._client.presets())
 
+    def _look_for_end(self) -> None:
+        """Say so once the local backend has ended, as it does by itself when it was idle for long."""
+        if self._client is not None and self._backend is not None and not self._backend.alive():
+            self._client = None
+            self._post("backend", {"state": "none"})
+
     def _heard_job(self, job: Job) -> None:
         self._post("job", job)
         if job.ended:
@@ -224,8 +230,10 @@ class Errands:
         self._post(kind, (id, path))
 
     def _fetch_missing(self) -> None:
-        """Fetch one of the missing pictures."""
-        if self._missing and self._client is not None:
+        """Fetch one of the missing pictures; without a backend none, the next history names them again."""
+        if self._client is None:
+            self._missing.clear()
+        elif self._missing:
             id, name = self._missing.pop(0)
             self._fetch_preview(id, "thumbnail", name)
 

@@ -53,6 +53,7 @@ class Network(Errands):
             try:
                 command = self._commands.get(timeout=0.0 if self._missing else 0.2)
             except queue.Empty:
+                self._look_for_end()
                 self._guarded("thumbnail", self._fetch_missing)
                 continue
             if command is None:  # from close()

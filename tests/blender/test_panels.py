@@ -42,6 +42,14 @@ def test_an_empty_scene_says_how_to_begin(addon) -> None:
     assert "There is nothing to generate." in drawn(addon)
 
 
+def test_results_are_not_said_to_be_missing_before_the_backend_was_asked(addon) -> None:
+    tick(addon)
+    assert "Refresh starts it" in drawn(addon) and "Nothing yet" not in drawn(addon)
+    addon.jobs.session().network._post("backend", {"state": "ready"})
+    tick(addon)
+    assert "Nothing yet" in drawn(addon) and "Refresh starts it" not in drawn(addon)
+
+
 def test_slots_and_relations_are_drawn(addon) -> None:
     add_slot("a red cube")
     add_mesh("ground")
