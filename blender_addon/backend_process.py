@@ -32,7 +32,8 @@ class Running(NamedTuple):
     address: str
     pid: int
     version: str
-    state: str  # "ours": use it; "other": another version or a token that does not fit; "silent": runs, does not answer
+    state: str  # "ours": use it; "other": another version, device or token; "silent": runs, does not answer
+    device: str = ""
 
 
 class Backend:
@@ -69,12 +70,12 @@ class Backend:
         return is_running(self._pid)
 
     def adopt(self) -> tuple[str, str] | None:
-        """(address, token) of a running backend of this version on this data folder, None where there is none."""
+        """(address, token) of a running backend of this version, data folder and device, None where there is none."""
         with self._lock:
             return self._adopt(self._look())
 
     def start(self, timeout_s: float = 120.0, cancel: threading.Event | None = None) -> tuple[str, str]:
-        """(address, token) of a backend that answers, adopted or started. An idle one of another version is replaced.
+        """(address, token) of a backend that answers, adopted or started. An idle one that does not fit is replaced.
 
         Raises Cancelled soon after `cancel` is set.
         """
@@ -117,8 +118,14 @@ class Backend:
         except BackendError:
             # The id of a dead backend may belong to any other program by now: only a backend's process counts.
             return Running(address, pid, version, "silent") if _is_backend(pid) else None
+        device = str(health.get("device", ""))
         fits = health["version"] == self._wanted() and health.get("api") == API and health.get("token_ok") is True
-        return Running(address, pid, health["version"], "ours" if fits else "other")
+        fits = fits and self._is_chosen(device)
+        return Running(address, pid, health["version"], "ours" if fits else "other", device)
+
+    def _is_chosen(self, device: str) -> bool:
+        """Whether a backend on that device will do; "auto" is one that has not found out yet."""
+        return self.device == "auto" or device.split(":")[0] in ("", "auto", self.device)
 
     def _adopt(self, running: Running | None) -> tuple[str, str] | None:
         if running is None or running.state != "ours":
@@ -164,6 +171,8 @@ class Backend:
             raise BackendError(what, where, "Restart it; a job it runs can be resumed", "restart") from error
         if any(job.get("state") in ("running", "queued", "cancelling") for job in jobs):
             what = f"A backend of version {running.version} is at work, this add-on needs {self._wanted()}"
+            if not self._is_chosen(running.device):
+                what = f"A backend on the device {running.device} is at work, the preferences choose {self.device}"
             raise BackendError(what, where, "Wait for its jobs, or restart it: they can be resumed", "restart")
         self._end(running)
 

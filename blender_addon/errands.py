@@ -79,7 +79,7 @@ class Errands:
         if config.remote:
             self._client = None
         else:
-            self._backend = self._backend or link.backend_for(config)
+            self._backend = link.backend_for(config)
             self._client = Client(*self._backend.restart(link.START_S, self._give_up))
             self._owned = True
             self._announce()

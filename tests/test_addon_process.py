@@ -45,7 +45,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         token_ok = self.headers.get("Authorization") == "Bearer secret"
         if self.path == "/v1/health":
-            self.answer({"version": __version__, "api": 1, "state": "ready", "device": "cpu", "token_ok": token_ok})
+            health = {"version": __version__, "api": 1, "state": "ready", "device": options.device}
+            self.answer({**health, "token_ok": token_ok})
         else:
             self.answer({"jobs": [{"id": "a", "state": behaviour.JOB}], "next": None})
     def do_POST(self):
@@ -209,6 +210,27 @@ def test_a_backend_of_another_version_at_work_is_not_replaced_without_being_aske
     assert error.mend == "restart" and "0.0.9" in error.what and old.alive()
     new.restart(20)
     assert service_file(new)["version"] == "0.1.0" and not old.alive()
+
+
+def test_an_idle_backend_on_another_device_than_the_chosen_one_is_replaced(make):
+    first, second, any_device = make(), make(), make()
+    second.device, any_device.device = "cuda", "auto"
+    address = first.start(20)
+    assert any_device.adopt() == address
+    assert second.adopt() is None
+    assert second.start(20) != address
+    assert second.alive() and not first.alive() and first.adopt() is None
+
+
+def test_a_backend_at_work_on_another_device_is_not_replaced_without_being_asked(make):
+    first, second = make(job="running"), make()
+    second.device = "cuda"
+    first.start(20)
+    error = error_of(lambda: second.start(20))
+    assert "device cpu is at work" in error.what and "choose cuda" in error.what and error.mend == "restart"
+    assert first.alive()
+    second.restart(20)
+    assert second.alive() and not first.alive()
 
 
 def test_a_backend_whose_token_is_another_is_replaced_on_restart(make):

@@ -211,10 +211,24 @@ def test_a_backend_that_dies_says_so_and_the_run_goes_on_after_a_restart(local) 
 def test_a_backend_that_ended_while_nothing_ran_is_not_called_ready(local) -> None:
     told = json.loads((local.preferences.config().data / "service.json").read_text())
     os.kill(told["pid"], signal.SIGTERM)
-    wait_for(local, lambda: status().backend == "none", 60.0)
+    wait_for(local, lambda: status().backend == "none" and not local.processes.is_running(told["pid"]), 60.0)
     assert not status().fault
     bpy.ops.diorama.refresh()
     wait_for(local, lambda: status().backend == "ready")
+
+
+def test_another_device_means_another_backend(local) -> None:
+    chosen = local.preferences.preferences()
+    chosen.device = "cuda"
+    wait_for(local, lambda: status().backend == "none")
+    bpy.ops.diorama.restart()
+    wait_for(local, lambda: status().backend == "ready")
+    assert status().device == "cuda"
+    chosen.device = "cpu"
+    wait_for(local, lambda: status().backend == "none")
+    bpy.ops.diorama.start()
+    wait_for(local, lambda: status().backend == "ready")
+    assert status().device == "cpu"
 
 
 def test_without_a_window_generate_waits_for_the_result(local) -> None:
