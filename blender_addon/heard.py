@@ -162,12 +162,13 @@ def _heard_fault(current: "Session", data: tuple[str, BackendError]) -> None:
     if name == "vocabulary":
         current.ask_words_again()
         return  # words are not checked until then; nothing the user asked for has failed
+    if name == "cancel" and current.job is not None:  # it goes on
+        mirror.show_job(mirror.status(), current.job)
     current.fail(error)
     if name == "parse":
         current.reading = None
     if name in ("submit", "resume"):
         current.sender, current.sending = None, False
-    if name in ("submit", "resume", "cancel"):
         mirror.show_idle(mirror.status())
     if name == "result":
         current.wanted.clear()

@@ -87,6 +87,9 @@ class Network(Errands):
             if self._mute:
                 return
             self._mute = True  # the same news every few seconds is none
+        if name == "cancel" and self._client is None:  # there is no backend that could still work on it
+            self._followed = None
+            self._post("stopped")
         self._post("fault", (name, error))
 
     def _use(self, config: Config) -> None:

@@ -174,6 +174,17 @@ def test_a_run_whose_backend_is_dead_and_will_not_start_can_be_left(addon) -> No
     assert status().fault
 
 
+def test_a_run_whose_cancel_was_refused_is_still_shown(addon) -> None:
+    session = addon.jobs.session()
+    session.job = addon.answers.read_job({**JOB, "state": "running"})
+    addon.mirror.show_job(status(), session.job)
+    status().state = "cancelling"
+    error = addon.messages.BackendError("The backend does not answer", "", "Try again")
+    addon.heard.HANDLERS["fault"](session, ("cancel", error))
+    assert (status().state, status().job, session.busy()) == ("running", JOB["id"], True)
+    assert status().fault == "The backend does not answer"
+
+
 def test_a_prompt_can_be_read_again_after_a_cancel(addon) -> None:
     session = addon.jobs.session()
     session.reading = ("a red cube", bpy.context.scene.name)
