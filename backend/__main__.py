@@ -2,7 +2,7 @@
 
 import sys
 
-from .doctor import INSTALL
+from .doctor import INSTALL, print_report
 
 
 def start() -> int:
@@ -14,6 +14,8 @@ def start() -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == __package__:
             raise
+        if sys.argv[1:2] == ["doctor"]:  # it is asked just then, and needs no package
+            return print_report()
         print(f"error: the package {error.name!r} is not installed in {sys.executable}. {INSTALL},", file=sys.stderr)
         print("or take the environment that make demo makes: source .venv/bin/activate", file=sys.stderr)
         return 2

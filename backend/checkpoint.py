@@ -31,7 +31,7 @@ def save_checkpoint(
 ) -> None:
     """Write everything the next step depends on. `request` is the effective request as JSON. Raises OutputError.
 
-    rewards: log-odds of Yes, by question; the last time each was asked. pull_norms: by slot, what they are measured
+    rewards: the last score of each question or candidate (Step.rewards). pull_norms: by slot, what they are measured
     against (Objective.pull_norms). variational: by slot, for VSD.
     """
     tensors = {f"scene.{key}": value.detach().cpu().contiguous() for key, value in scene.state_dict().items()}

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-OLDEST_PYTHON = (3, 10)
+OLDEST_PYTHON = (3, 11)
 OLDEST_TORCH = (2, 6)
 PACKAGES = (  # by the names they are imported by
     *("diffusers", "transformers", "huggingface_hub", "tokenizers", "safetensors", "peft", "xatlas", "trimesh"),

@@ -30,7 +30,7 @@ class Step(NamedTuple):
     step: int  # steps done
     steps: int  # steps in all
     losses: dict[str, float]  # unweighted
-    rewards: dict[str, float]  # log-odds of Yes, by question; the last time each was asked
+    rewards: dict[str, float]  # the last score of each question or candidate: for the VLM, log-odds of Yes
     seconds_left: float
     pictures: Tensor  # (B, H, W, 3) sRGB in [0, 1], the object's views of this step
     save: Callable[[Path], None]  # writes a checkpoint of the run as it stands after this step; raises OutputError

@@ -129,7 +129,7 @@ class Objective:
     def _candidates_reward(self) -> Reward:
         """What scores candidates: another model, or the VLM on as many views as it is shown otherwise."""
         if self.models.reward is not None:
-            return self.models.reward
+            return self.models.reward.score
         score, views = vlm_reward(self.models.vlm), self.settings.vlm_views
         return lambda images, prompt: score(images[:, :views], prompt)
 

@@ -10,6 +10,7 @@ from .errors import RequestError
 from .models_table import WEIGHTS as WEIGHTS
 from .models_table import model_folder as model_folder
 from .schema import Settings, first_fault
+from .weighing import check_candidates, check_reward
 
 PRESETS: dict[str, Settings] = {
     "starter": Settings(
@@ -103,7 +104,7 @@ VSD_SCALE = 7.5  # guidance of VSD in its paper (arXiv 2305.16213), far below SD
 def settings_for(preset: str, overrides: dict[str, Any]) -> Settings:
     """The preset's settings with the overrides; with VSD and no word of the guidance, no more of it than VSD takes.
 
-    Raises RequestError for an unknown preset, key or value.
+    Raises RequestError for an unknown preset, key or value, too few candidates, and a reward without its weights.
     """
     if preset not in PRESETS:
         raise RequestError(
@@ -115,13 +116,10 @@ def settings_for(preset: str, overrides: dict[str, Any]) -> Settings:
             raise RequestError("unknown setting", where=f"settings.{key}", remedy=f"Settings are: {', '.join(base)}")
     if overrides.get("distillation") == "vsd":
         base["guidance_scale"] = min(base["guidance_scale"], VSD_SCALE)
-    if overrides.get("reward", "vlm") != "vlm" and not overrides.get("reward_folder"):
-        raise RequestError(
-            f"the reward {overrides['reward']!r} needs its weights",
-            where="settings.reward_folder",
-            remedy="Give the folder that holds them, or take the reward 'vlm'",
-        )
     try:
-        return Settings.model_validate({**base, **overrides})
+        settings = Settings.model_validate({**base, **overrides})
     except ValidationError as error:
         raise first_fault(error, inside="settings") from None
+    check_reward(settings.reward, settings.reward_folder)
+    check_candidates(settings.candidates, settings.weighing)
+    return settings

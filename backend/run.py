@@ -16,7 +16,7 @@ from .guidance.models import Models, load_models
 from .prepare import prepare, with_meshes
 from .presets import settings_for
 from .scene.given import make_given
-from .schema import SceneRequest, Settings
+from .schema import SceneRequest
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -53,7 +53,7 @@ def run(
         given, fitted = make_given(request.slots, user_meshes, settings.resolution, device)
         warnings = read + parsed + fitted
     models = models or load_models(settings, device)
-    warnings += models.warnings(_prompts(request, settings))
+    warnings += models.warnings(_prompts(request), request.negative_prompt or settings.negative_prompt)
     for warning in warnings:
         on_warning(warning)
     checkpoint = folder / CHECKPOINT
@@ -75,9 +75,7 @@ def run(
     return written
 
 
-def _prompts(request: SceneRequest, settings: Settings) -> list[str]:
+def _prompts(request: SceneRequest) -> list[str]:
     """Those the networks are asked with: context only where it stands in a relation."""
     related = {name for relation in request.relations for name in (relation.subject, relation.object)}
-    prompts = [slot.prompt for slot in request.slots if slot.kind != "context" or slot.name in related]
-    negative = request.negative_prompt or settings.negative_prompt
-    return [*prompts, negative] if negative else prompts
+    return [slot.prompt for slot in request.slots if slot.kind != "context" or slot.name in related]

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from .errors import RequestError
-from .guidance.options import Strategy, Weighing
 from .schedules import Annealing
+from .weighing import Strategy, Weighing
 
 MAX_SLOTS = 16
 SHORTEST_EDGE_M, LONGEST_M = 1e-4, 1e5  # what single precision still tells apart in one scene

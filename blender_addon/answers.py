@@ -21,7 +21,7 @@ class Progress(NamedTuple):
     seconds_left: float
     preview: int  # changes when there is a new preview picture
     phase: str  # loading, optimising, exporting
-    rewards: dict[str, float]  # "what: question" -> log-odds of "Yes"
+    rewards: dict[str, float]  # "what: question", or the candidates' name -> log-odds of "Yes", or the reward's score
 
     @property
     def factor(self) -> float:

@@ -114,6 +114,7 @@ class Errands:
 
     def do_delete(self, id: str) -> None:
         self._connected().delete(id)
+        self._missing = [(job, name) for job, name in self._missing if job != id]
         shutil.rmtree(self._settings().cache / id, ignore_errors=True)
         self._post("deleted", id)
 

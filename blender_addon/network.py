@@ -101,7 +101,7 @@ class Network(Errands):
             self._post("stopped")
 
     def _follow(self) -> None:
-        """Listen to the followed job until it ends or a command comes."""
+        """Listen to the followed job until it ends, a command comes, or there are pictures to fetch meanwhile."""
         self._interrupt.clear()
         silent = self._followed is None or self._client is None or time.monotonic() < self._retry_at
         if silent or not self._commands.empty() or self._closing.is_set():
@@ -118,5 +118,7 @@ class Network(Errands):
                     self._preview = progress.preview
                     # Blender keeps small pictures by path and second: a new one needs another name.
                     self._fetch_preview(self._followed, "preview", f"live_{progress.preview % 4}.jpg")
+            if self._missing:  # one after each event, which the stream sends at least every few seconds
+                self._guarded("thumbnail", self._fetch_missing)
             if self._followed is None:
                 return

@@ -60,7 +60,7 @@ def answers(rewards: Iterable[Any]) -> dict[str, float]:
     """Slots and relations -> probability of a Yes, of several questions the least sure one's."""
     least: dict[str, float] = {}
     for reward in rewards:
-        what, colon, _ = reward.name.partition(": ")
+        what, colon, _ = reward.name.rpartition(": ")  # a slot's name may hold one, a question does not
         asked = what if colon else CANDIDATES.get(reward.name, reward.name)
         least[asked] = min(least.get(asked, 1.0), _probability(reward.log_odds))
     return least

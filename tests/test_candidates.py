@@ -8,7 +8,7 @@ import torch
 from backend.errors import RequestError
 from backend.guidance.candidates import candidate_weights, ddim_timesteps, explore, explores, score_candidates
 from backend.guidance.distillation import add_noise, score_losses
-from backend.guidance.options import Weighing, check_candidates, needed
+from backend.weighing import Weighing, check_candidates, needed
 
 ALPHAS = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, 0)
 SCORES = torch.tensor([0.1, 3.0, -2.0, 1.0, -5.0, 2.0])

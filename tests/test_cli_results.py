@@ -83,7 +83,7 @@ def test_a_run_names_what_it_wrote_and_leaves_nothing_else(capsys, write, reques
     assert sorted(path.name for path in out.iterdir()) == RESULT
     assert {str(path) for path in out.iterdir()} <= set(printed.splitlines())
     assert "left of" in printed.splitlines()[0]
-    assert err.count("does not know: plaid") == 1  # both models alike
+    assert err.count("do not know: plaid") == 1  # both models alike
     assert "6/6" in err
     report = json.loads((out / "report.json").read_text())
     assert report["request"]["prompt"] == prompt

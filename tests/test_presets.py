@@ -84,3 +84,10 @@ def test_a_reward_with_weights_of_its_own_needs_their_folder() -> None:
     with pytest.raises(RequestError, match=r"settings\.reward_folder"):
         settings_for("starter", {"reward": "aesthetic"})
     assert settings_for("starter", {"reward": "aesthetic", "reward_folder": "/weights"}).reward == "aesthetic"
+
+
+def test_fewer_candidates_than_the_strategy_needs_are_refused_before_a_model_is_loaded() -> None:
+    with pytest.raises(RequestError, match="needs 4 candidates or more, got 3"):
+        settings_for("starter", {"strategy": "min-max", "candidates": 3})
+    assert settings_for("starter", {"strategy": "min-max", "candidates": 4}).candidates == 4
+    assert settings_for("starter", {"candidates": 1}).strategy == "none"

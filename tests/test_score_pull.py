@@ -5,12 +5,12 @@ import torch
 
 from backend.guidance.diffusion import DiffusionPrior, load_prior
 from backend.guidance.distillation import add_noise, guide
-from backend.guidance.options import Weighing
 from backend.guidance.score_pull import Distilled, Exploration, draw_timestep, score_pull
 from backend.guidance.variational import VariationalScore
 from backend.guidance.view_denoiser import Condition, ViewDenoiser
 from backend.presets import PRESETS
 from backend.render.cameras import orbit, pose_vectors
+from backend.weighing import Weighing
 from tests.small_models import write_small_models
 
 CPU = torch.device("cpu")

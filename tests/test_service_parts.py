@@ -233,7 +233,7 @@ def test_what_is_suggested_is_allowed_and_less() -> None:
 def test_with_big_networks_what_costs_only_time_is_suggested_first() -> None:
     frugal = {"offload_idle": True, "encode_at_once": 1}
     text = suggest(PRESETS["paper"], 0.5)
-    assert text.startswith("Turn on offload_idle") and "encode_at_once to 1 (now 4)" in text and "views to 1" in text
+    assert text.startswith("Set encode_at_once to 1") and "encode_at_once to 1 (now 4)" in text and "views to 1" in text
     assert not any(name in suggest(settings_for("paper", frugal), 0.5) for name in frugal)
     assert not any(name in suggest(PRESETS["starter"], 0.5) for name in frugal)
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..guidance.options import STRATEGIES
 from ..image.request import EDIT_METHODS, IMAGE_METHODS, read_image_request, settings_for
 from ..progress import ProgressBar, probability
+from ..weighing import STRATEGIES
 from .shared import named_values, warn
 
 OPTIONS = {  # option: the setting it gives

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..weighing import Weighing, check_candidates
 from .distillation import add_noise, clean_latents
-from .options import Weighing, check_candidates
 from .rewards import Reward
 
 Denoise = Callable[[Tensor, int], Tensor]  # noisy (B, c, h, w) and t -> guided noise (B, c, h, w)

@@ -10,7 +10,6 @@ from torch import Tensor
 from ..schema import Settings
 from .candidates import explores
 from .diffusion import DiffusionPrior
-from .options import check_candidates
 from .rewards import Reward
 from .score_pull import Distilled, Exploration, score_pull
 from .variational import VariationalScore
@@ -28,12 +27,7 @@ class Distiller:
         reward: Reward,
         generator: torch.Generator,
     ) -> None:
-        """objects: the indices of those that change. reward: of all views of an object, for the candidates.
-
-        Raises RequestError when there are fewer candidates than the strategy needs.
-        """
-        if settings.strategy != "none":
-            check_candidates(settings.candidates, settings.weighing)
+        """objects: the indices of those that change. reward: of all views of an object, for the candidates."""
         self.prior, self.settings, self.reward, self.generator = prior, settings, reward, generator
         self.own: dict[int, VariationalScore] = {}
         if settings.distillation == "vsd":

@@ -12,7 +12,7 @@ from ..models_table import require_model
 from ..schema import Settings
 from .diffusion import DiffusionPrior, load_prior
 from .memory import Turns
-from .rewards import Reward, load_reward
+from .rewards import RewardModel, load_reward
 from .text import known_words
 from .vlm import VisionLanguageModel, load_vlm
 
@@ -36,7 +36,7 @@ class Models(NamedTuple):
 
     prior: DiffusionPrior
     vlm: VisionLanguageModel
-    reward: Reward | None = None  # of candidates; None: the VLM's own
+    reward: RewardModel | None = None  # of candidates; None: the VLM's own
 
     def set_up(self, settings: Settings, device: torch.device) -> Models:
         """The same networks, made to use as much of the device's memory as the settings allow."""
@@ -49,16 +49,28 @@ class Models(NamedTuple):
                 self.vlm.make_ready = turns.add([self.vlm.network])
         return self
 
-    def warnings(self, prompts: list[str]) -> list[str]:
-        """One line for the models that do not know some of the prompts' words, and for each prompt it would cut."""
-        lines = [line for prompt in dict.fromkeys(prompts) if (line := cut_warning(self.prior, prompt))]
-        both: dict[str, list[str]] = {}  # what is said of a model's words -> the models of which it is said
-        for name, model in (("diffusion prior", self.prior), ("vision-language model", self.vlm)):
-            unknown = list(dict.fromkeys(w for prompt in prompts for w in model.unknown_words(prompt)))
+    def warnings(self, prompts: list[str], negative: str = "") -> list[str]:
+        """A line for the models that do not know some words of the prompts, and one for each prompt that would be cut.
+
+        negative: the prompt of what is not to be seen; the prior alone reads it.
+        """
+        read = [*prompts, negative]
+        whole = read if self.prior.knows_cameras else [*(f"{prompt}, overhead view" for prompt in prompts), negative]
+        lines = [line for prompt in dict.fromkeys(whole) if (line := cut_warning(self.prior, prompt))]
+        if self.reward is not None:
+            cut = {prompt: words for prompt in prompts if (words := self.reward.words_cut(prompt))}
+            lines += [
+                f"the reward model does not see the end of {prompt!r}: {words!r}" for prompt, words in cut.items()
+            ]
+        both: dict[str, list[str]] = {}  # unknown and known words -> the models of which it is said
+        for name, model, texts in (("diffusion prior", self.prior, read), ("vision-language model", self.vlm, prompts)):
+            unknown = list(dict.fromkeys(w for prompt in texts for w in model.unknown_words(prompt)))
             if unknown:
                 known = ", ".join(known_words(model.tokenizer))
-                both.setdefault(f"does not know: {', '.join(unknown)}. It knows: {known}", []).append(name)
-        return lines + [f"the {' and the '.join(names)} {said}" for said, names in both.items()]
+                both.setdefault(f"not know: {', '.join(unknown)}. Known words: {known}", []).append(name)
+        return lines + [
+            f"the {' and the '.join(names)} {'do' if names[1:] else 'does'} {said}" for said, names in both.items()
+        ]
 
 
 def cut_warning(prior: DiffusionPrior, prompt: str) -> str:
@@ -84,7 +96,7 @@ def load_models(settings: Settings, device: torch.device) -> Models:
     vlm = load_vlm(folders[1], device, vlm_dtype, settings.vlm_four_bit, settings.vlm_px)
     models = Models(prior, vlm)
     if settings.reward != "vlm":
-        models = models._replace(reward=load_reward(settings.reward, "", settings.reward_folder, device).score)
+        models = models._replace(reward=load_reward(settings.reward, "", settings.reward_folder, device))
     return models.set_up(settings, device)
 
 

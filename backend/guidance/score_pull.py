@@ -14,11 +14,11 @@ from torch import Tensor
 
 from ..schedules import annealed
 from ..schema import Settings
+from ..weighing import Weighing
 from .candidates import chosen, score_candidates
 from .critics import Pull
 from .diffusion import DiffusionPrior
 from .distillation import add_noise, clean_latents, reconstruct, reconstruction_loss
-from .options import Weighing
 from .rewards import Reward
 from .variational import VariationalScore
 from .view_denoiser import ViewDenoiser

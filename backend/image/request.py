@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import RequestError
-from ..guidance.options import Strategy, Weighing, Weighting, check_candidates
 from ..schedules import Annealing
 from ..schema import first_fault
+from ..weighing import Strategy, Weighing, Weighting, check_candidates, check_reward
 
 ImageMethod = Literal["sds", "vsd", "reward-sds", "reward-vsd"]
 EditMethod = Literal["dds", "bridge", "reward-dds", "reward-bridge"]
@@ -125,10 +125,5 @@ def settings_for(request: ImageRequest) -> ImageSettings:
         raise RequestError(f"lies above t_max, which is {settings.t_max}", where="settings.t_min", remedy="Lower it")
     if request.rewarded:
         check_candidates(settings.candidates, settings.weighing)
-        if settings.reward != "vlm" and not settings.reward_folder:
-            raise RequestError(
-                f"the reward {settings.reward!r} needs its weights",
-                where="settings.reward_folder",
-                remedy="Give the folder that holds them, or take the reward 'vlm'",
-            )
+        check_reward(settings.reward, settings.reward_folder)
     return settings

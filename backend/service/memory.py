@@ -57,10 +57,10 @@ def suggest(settings: Settings, share: float) -> str:
     """
     share = min(share, 1.0) * SPARE
     ways = []
-    if settings.prior != "starter" and not settings.offload_idle:
-        ways.append("turn on offload_idle, where there is a GPU")
     if settings.prior != "starter" and settings.encode_at_once != 1:
         ways.append(f"set encode_at_once to 1 (now {settings.encode_at_once or 'all views'})")
+    if settings.prior != "starter" and not settings.offload_idle:
+        ways.append("turn on offload_idle, where there is a GPU")
     views = int(settings.views * share)
     if 1 <= views < settings.views:
         ways.append(f"set views to {views} (now {settings.views})")

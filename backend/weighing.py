@@ -1,10 +1,10 @@
-"""What can be chosen of the guidance, in names and numbers. No torch: requests are checked without it."""
+"""How noise levels and candidates are weighed, in names and numbers. No torch: requests are checked without it."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from ..errors import RequestError
+from .errors import RequestError
 
 Weighting = Literal["sigma squared", "uniform", "fantasia"]  # w(t), see distillation.timestep_weight
 Strategy = Literal["none", "best", "weighted", "min-max"]
@@ -33,4 +33,14 @@ def check_candidates(count: int, weighing: Weighing, where: str = "settings.cand
             f"strategy {weighing.strategy!r} needs {needed(weighing)} candidates or more, got {count}",
             where=where,
             remedy=f"Give {needed(weighing)} or more, or take the strategy 'none'",
+        )
+
+
+def check_reward(reward: str, folder: str) -> None:
+    """Raise RequestError for a reward model without the folder that holds its weights."""
+    if reward != "vlm" and not folder:
+        raise RequestError(
+            f"the reward {reward!r} needs its weights",
+            where="settings.reward_folder",
+            remedy="Give the folder that holds them, or take the reward 'vlm'",
         )
