@@ -7,12 +7,13 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from .errors import ModelError
+from .guidance.fit import PORT_CLASS, check_fit
 from .guidance.loading import AGAIN, check_weights, read_config, refuse_own_tokenizer
 
 NETWORKS = {  # of a diffusers folder: part, stem of its weights' file, kinds it may be
     "text_encoder": ("model", ("CLIPTextModel",)),
     "vae": ("diffusion_pytorch_model", ("AutoencoderKL",)),
-    "unet": ("diffusion_pytorch_model", ("UNet2DConditionModel", "MultiViewUNetModel")),
+    "unet": ("diffusion_pytorch_model", ("UNet2DConditionModel", PORT_CLASS)),
 }
 
 
@@ -51,6 +52,7 @@ def _check_prior(folder: Path) -> list[Path]:
                 remedy="Take a Stable Diffusion 1.5 or 2.1 model, see `python -m backend models list`",
             )
         files += check_weights(folder / part, stem).files
+    check_fit(folder)
     return files
 
 

@@ -1,5 +1,6 @@
-"""Weights that lack tensors are refused, where the libraries would fill them with noise."""
+"""Weights that lack tensors (the libraries would fill them with noise) and parts that do not fit are refused."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from backend.errors import ModelError
 from backend.guidance.diffusion import load_prior
 from backend.guidance.vlm import load_vlm
+from backend.model_check import check_model
 
 CPU = torch.device("cpu")
 
@@ -37,3 +39,26 @@ def test_a_prior_that_lacks_a_tensor_is_refused(folders, tmp_path, part, tensor)
 def test_a_vision_language_model_that_lacks_a_tensor_is_refused(folders, tmp_path) -> None:
     with pytest.raises(ModelError, match=r"1 tensors are missing, the first is .*down_proj"):
         load_vlm(without_a_tensor(folders[1], tmp_path / "model", "", "down_proj"), CPU)
+
+
+@pytest.mark.parametrize(
+    ("file", "setting", "value"),
+    [
+        ("unet/config.json", "addition_embed_type", "text_time"),
+        ("unet/config.json", "class_embed_type", "timestep"),
+        ("unet/config.json", "in_channels", 9),
+        ("unet/config.json", "cross_attention_dim", 2048),
+        ("scheduler/scheduler_config.json", "prediction_type", "sample"),
+    ],
+)
+def test_a_denoiser_of_another_task_is_refused(
+    folders, tmp_path, file, setting, value
+) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(folders[0], copy)
+    config = json.loads((copy / file).read_text("utf-8")) | {setting: value}
+    (copy / file).write_text(json.dumps(config), "utf-8")
+    for refuse in (lambda: load_prior(copy, CPU), lambda: check_model(copy, "prior")):
+        with pytest.raises(ModelError, match=setting) as caught:
+            refuse()
+        assert caught.value.where == str(copy / file)

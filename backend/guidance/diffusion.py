@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerBase
 
 from ..errors import ModelError
 from ..render.views import OBJECT_VIEWS
+from .fit import check_fit
 from .loading import check_weights, read_config, refuse_missing, refuse_own_tokenizer
 from .memory import in_chunks, ready
 from .multiview import ELEVATION_DEG, MultiViewUNet
@@ -151,6 +152,7 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> Parts:
     part = "model_index.json"
     try:
         read_config(folder / part)
+        check_fit(folder)
         part = "tokenizer"
         refuse_own_tokenizer(folder / part)
         tokenizer = AutoTokenizer.from_pretrained(folder / part, trust_remote_code=False)

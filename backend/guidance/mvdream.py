@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase
 
 from ..errors import ModelError
+from .fit import PORT_CLASS
 from .loading import check_weights, read_config
 from .multiview import MultiViewUNet, multi_view_unet, pose_turn
 from .mvdream_names import autoencoder_name, denoiser_name, text_tensors
 
 Tensors = dict[str, Tensor]
 CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".ckpt", ".pth")
-PORT_CLASS = "MultiViewUNetModel"  # the port's name for the denoiser
 DENOISER, AUTOENCODER, TEXT_ENCODER = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.model."
 HEAD_CHANNELS = 64  # of one attention head; Stable Diffusion 2.1's denoiser and OpenCLIP's text encoder alike
 LATENT_PX = 32  # edge of the latents it was trained on: pictures of 256 px

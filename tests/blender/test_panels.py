@@ -83,7 +83,11 @@ def test_each_panel_that_shows_a_run_says_whether_it_is_a_picture_s(addon, kind,
 def test_a_slot_is_as_sure_as_its_least_sure_answer(addon) -> None:
     rewards = [
         SimpleNamespace(name=name, log_odds=odds)
-        for name, odds in (("mug on top of tray: Q?", 0.0), ("cube: lid: Is it red?", 1000.0), ("cube: lid: Whole?", -1000.0))
+        for name, odds in (
+            ("mug on top of tray: Q?", 0.0),
+            ("cube: lid: Is it red?", 1000.0),
+            ("cube: lid: Whole?", -1000.0),
+        )
     ]
     assert addon.run_view.answers(rewards) == {"mug on top of tray": 0.5, "cube: lid": 0.0}
 
