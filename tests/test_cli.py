@@ -128,3 +128,12 @@ def test_a_python_without_the_packages_is_told_what_to_install(tmp_path) -> None
     assert done.returncode == 2 and done.stdout == ""
     assert "is not installed" in done.stderr and "requirements/cpu.txt" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_python_without_the_packages_still_gets_the_doctor_s_report(tmp_path) -> None:
+    venv.create(tmp_path / "bare", with_pip=False)
+    python = tmp_path / "bare" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    done = subprocess.run([python, "-m", "backend", "doctor"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr == ""
+    assert "torch is not installed" in done.stdout and "requirements/cpu.txt" in done.stdout
+    assert "Not ready: torch" in done.stdout

@@ -14,6 +14,7 @@ from backend.generate import Outcome, Step, _Loop, generate, make_optimizer, who
 from backend.guidance import questions
 from backend.guidance.critics import reward_pull
 from backend.guidance.models import Models, load_models
+from backend.guidance.rewards import RewardModel
 from backend.presets import settings_for
 from backend.revival import MAX_REVIVALS
 from backend.scene.slots import Scene
@@ -171,7 +172,8 @@ def test_another_reward_scores_the_candidates(models, tmp_path) -> None:
         return images.mean(dim=(1, 2, 3, 4))
 
     extremes = {"strategy": "min-max", "candidates": 2, "extremes": 1, "explore_steps": 2, "explore_until": 1.0}
-    go(models._replace(reward=brightness), tmp_path, ALONE, steps=2, views=2, **extremes)
+    reward = RewardModel(brightness, lambda prompt: "")
+    go(models._replace(reward=reward), tmp_path, ALONE, steps=2, views=2, **extremes)
     assert [prompt for _, prompt in seen] == ["a red cube"] * 2
     assert all(shape[:2] == (2, 2) and shape[-1] == 3 for shape, _ in seen)
 

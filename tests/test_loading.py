@@ -51,9 +51,7 @@ def test_a_vision_language_model_that_lacks_a_tensor_is_refused(folders, tmp_pat
         ("scheduler/scheduler_config.json", "prediction_type", "sample"),
     ],
 )
-def test_a_denoiser_of_another_task_is_refused(
-    folders, tmp_path, file, setting, value
-) -> None:
+def test_a_denoiser_of_another_task_is_refused(folders, tmp_path, file, setting, value) -> None:
     copy = tmp_path / "model"
     shutil.copytree(folders[0], copy)
     config = json.loads((copy / file).read_text("utf-8")) | {setting: value}

@@ -11,9 +11,11 @@ from torch.nn import functional
 from transformers import BertTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from backend.errors import ModelError
+from backend.guidance.models import load_models
 from backend.guidance.preference import PROMPT_TOKENS, clip_pixels, load_aesthetic, load_image_reward
 from backend.guidance.rewards import load_reward
 from backend.guidance.state_dicts import read_state_dict
+from backend.presets import settings_for
 
 CPU = torch.device("cpu")
 HEAD_SIZES = {
@@ -247,6 +249,21 @@ def test_image_reward_names_the_words_it_does_not_read(image_reward_folder) -> N
     model = load_image_reward(image_reward_folder, CPU)
     assert model.words_cut("a red cube") == ""
     assert model.words_cut("a " * 33 + "red cube") == "red cube"
+
+
+def test_a_run_loads_the_reward_that_its_settings_name_and_tells_what_it_does_not_read(
+    folders, aesthetic_folder
+) -> None:
+    prior, vlm = map(str, folders)
+    chosen = {"prior": prior, "vlm": vlm, "reward": "aesthetic", "reward_folder": str(aesthetic_folder)}
+    models, views = load_models(settings_for("starter", chosen), CPU), pictures(4).unflatten(0, (2, 2))
+    wanted = load_aesthetic(aesthetic_folder, CPU)(views.flatten(0, 1), "").view(2, 2).mean(1)
+    torch.testing.assert_close(models.reward.score(views, "a red cube"), wanted, atol=1e-5, rtol=1e-5)
+    assert not any("reward" in line for line in models.warnings(["a red cube"]))
+    short = models._replace(reward=models.reward._replace(words_cut=lambda text: text.partition(" red ")[2]))
+    lines = short.warnings(["a red cube"], negative="a red sphere")
+    assert "of 'a red cube' the reward model does not see: 'cube'" in lines
+    assert not any("sphere" in line and "reward" in line for line in lines)
 
 
 def test_image_reward_without_a_tensor_is_refused(image_reward_folder) -> None:

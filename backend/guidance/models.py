@@ -59,9 +59,7 @@ class Models(NamedTuple):
         lines = [line for prompt in dict.fromkeys(whole) if (line := cut_warning(self.prior, prompt))]
         if self.reward is not None:
             cut = {prompt: words for prompt in prompts if (words := self.reward.words_cut(prompt))}
-            lines += [
-                f"the reward model does not see the end of {prompt!r}: {words!r}" for prompt, words in cut.items()
-            ]
+            lines += [f"of {prompt!r} the reward model does not see: {words!r}" for prompt, words in cut.items()]
         both: dict[str, list[str]] = {}  # unknown and known words -> the models of which it is said
         for name, model, texts in (("diffusion prior", self.prior, read), ("vision-language model", self.vlm, prompts)):
             unknown = list(dict.fromkeys(w for prompt in texts for w in model.unknown_words(prompt)))
