@@ -16,7 +16,7 @@ from backend.guidance.rewards import vlm_reward
 from backend.guidance.vlm import load_vlm
 from backend.image.edit import edit
 from backend.image.request import EDIT_METHODS, IMAGE_METHODS, read_image_request, settings_for
-from backend.image.run import run_image
+from backend.image.run import load_image_models, run_image
 from backend.image.steps import Denoiser, Step
 from backend.image.text_to_image import text_to_image
 
@@ -220,3 +220,29 @@ def test_a_run_stopped_at_any_part_of_its_result_leaves_the_earlier_one(folders,
 def test_a_source_is_asked_for_when_editing() -> None:
     with pytest.raises(RequestError, match="source: is empty"):
         read_image_request({"prompt": "a red cube", "method": "dds"})
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("method", IMAGE_METHODS)
+def test_networks_in_half_precision_move_latents_in_full_precision(folders, method, dtype) -> None:
+    reward = vlm_reward(load_vlm(folders[1], CPU, dtype)) if method.startswith("reward") else None
+    prior = load_prior(folders[0], CPU, dtype)
+    found = run(prior, method, reward=reward, steps=2, explore_steps=2, explore_every=1)
+    assert prior.unet.dtype == dtype and found.dtype == torch.float32 and found.isfinite().all()
+
+
+@pytest.mark.parametrize("method", EDIT_METHODS)
+def test_edits_run_in_half_precision_too(folders, method) -> None:
+    reward = vlm_reward(load_vlm(folders[1], CPU, torch.bfloat16)) if method.startswith("reward") else None
+    prior, picture = load_prior(folders[0], CPU, torch.bfloat16), torch.rand(1, 64, 64, 3)
+    found = run(prior, method, picture, reward, source="a blue cube", steps=2, explore_steps=2)
+    assert found.dtype == torch.float32 and found.isfinite().all()
+
+
+def test_tiles_are_set_where_they_are_asked_for(folders) -> None:
+    prior, vlm = map(str, folders)
+    for edge in (0, 32):
+        chosen = {"prior": prior, "vlm": vlm, "vae_tile_px": edge}
+        request = read_image_request({"prompt": "a red cube", "method": "reward-sds", "settings": chosen})
+        loaded = load_image_models(request, settings_for(request), CPU)
+        assert loaded.prior.vae.use_tiling == bool(edge) and loaded.prior.unet.dtype == torch.float32

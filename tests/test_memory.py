@@ -89,8 +89,8 @@ def test_a_device_whose_networks_take_no_turns_has_them_all_from_the_start(folde
 
 def test_the_cpu_always_computes_in_float32() -> None:
     settings = PRESETS["draft"]
-    assert network_dtype(settings, CPU) == torch.float32
-    assert network_dtype(settings, torch.device("cuda")) == torch.bfloat16
+    assert network_dtype(settings.network_dtype, CPU) == torch.float32
+    assert network_dtype(settings.network_dtype, torch.device("cuda")) == torch.bfloat16
 
 
 def held_for_the_gradient(prior: DiffusionPrior, pictures: torch.Tensor) -> int:

@@ -85,7 +85,7 @@ def load_models(settings: Settings, device: torch.device) -> Models:
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()  # the run has its own
     folders = require_model(settings.prior, "prior"), require_model(settings.vlm, "vlm")
-    dtype = network_dtype(settings, device)
+    dtype = network_dtype(settings.network_dtype, device)
     prior = load_prior(folders[0], device, dtype)
     # The VLM's gradient goes through all of it, and float16 would lose what is small.
     vlm_dtype = torch.bfloat16 if dtype == torch.float16 else dtype
@@ -102,6 +102,6 @@ def _takes_turns(settings: Settings, device: torch.device) -> bool:
     return settings.offload_idle and device.type == "cuda"
 
 
-def network_dtype(settings: Settings, device: torch.device) -> torch.dtype:
+def network_dtype(name: str, device: torch.device) -> torch.dtype:
     """What the frozen networks compute in; always float32 on the CPU, where less is slower."""
-    return torch.float32 if device.type == "cpu" else getattr(torch, settings.network_dtype)
+    return torch.float32 if device.type == "cpu" else getattr(torch, name)

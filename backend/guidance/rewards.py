@@ -51,13 +51,16 @@ class RewardModel(NamedTuple):
     words_cut: Callable[[str], str]  # the end of a prompt that does not count
 
 
-def load_reward(kind: str, vlm: str, folder: str, device: torch.device) -> RewardModel:
+def load_reward(
+    kind: str, vlm: str, folder: str, device: torch.device, dtype: torch.dtype = torch.float32
+) -> RewardModel:
     """The reward "vlm", "aesthetic" or "image-reward". Raises ModelError when its weights are missing or damaged.
 
-    vlm: "starter" or a folder, for the first. folder: with the weights of the others.
+    vlm: "starter" or a folder, for the first, which computes in dtype. folder: with the weights of the others, which
+    are small and compute in float32.
     """
     if kind == "vlm":
-        return RewardModel(vlm_reward(load_vlm(require_model(vlm, "vlm"), device)), lambda prompt: "")
+        return RewardModel(vlm_reward(load_vlm(require_model(vlm, "vlm"), device, dtype)), lambda prompt: "")
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise ModelError("there is no such folder", where=str(path), remedy="Give the folder of the reward's weights")

@@ -54,6 +54,8 @@ class ImageSettings(_Strict):
     explore_every: Annotated[int, Field(ge=1)] = 1  # explores in every so many steps
     explore_until: Share = 1.0  # and for this share of the run
     batch: Annotated[int, Field(ge=1)] = 16  # samples in one network call: less needs less memory
+    network_dtype: Literal["float32", "float16", "bfloat16"] = "float32"  # of prior and VLM on a GPU
+    vae_tile_px: Annotated[int, Field(ge=0, le=4096, multiple_of=32)] = 0  # edge of the VAE's tiles; 0: whole
     lora_rank: Annotated[int, Field(ge=1, le=1024)] = 4  # vsd
     lora_lr: Positive = 3e-4  # vsd
     lora_drop: Share = 0.1  # vsd: share of the LoRA's lessons without prompt
@@ -91,7 +93,7 @@ class ImageRequest(_Strict):
 # pictures of few things: what it learnt from words is already strong, and little guidance is best.
 _PAPER_SCALE = {"sds": 100.0, "vsd": 7.5, "dds": 7.5, "bridge": 7.5}
 _STARTER_SCALE = {"sds": 4.0, "vsd": 2.0, "dds": 4.0, "bridge": 4.0}
-_PAPER = {"prior": "sd-2.1-base", "vlm": "qwen3-vl-2b"}
+_PAPER = {"prior": "sd-2.1-base", "vlm": "qwen3-vl-2b", "network_dtype": "bfloat16"}
 _STARTER = {"steps": 300, "lr": 3e-2, "explore_scale": 2.0, "explore_steps": 8, "explore_every": 2, "flaws": "broken"}
 
 

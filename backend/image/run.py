@@ -17,7 +17,7 @@ from ..errors import ModelError
 from ..export.files import atomic_write, check_writable, written_together
 from ..export.report import build_report, write_report
 from ..guidance.diffusion import DiffusionPrior, load_prior
-from ..guidance.models import cut_warning
+from ..guidance.models import cut_warning, network_dtype
 from ..guidance.multiview import MultiViewUNet
 from ..guidance.rewards import RewardModel, load_reward
 from ..models_table import require_model
@@ -100,15 +100,19 @@ def load_image_models(request: ImageRequest, settings: ImageSettings, device: to
     """The networks of the request. Raises ModelError when one is missing, damaged, or does not do single pictures."""
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()  # the run has its own
-    prior = load_prior(require_model(settings.prior, "prior"), device)
+    dtype = network_dtype(settings.network_dtype, device)
+    prior = load_prior(require_model(settings.prior, "prior"), device, dtype)
     if isinstance(prior.unet, MultiViewUNet):
         raise ModelError(
             "this prior denoises four views of an object, not single pictures",
             where="settings.prior",
             remedy="Choose starter, sd-2.1-base, or another Stable Diffusion 1.5 or 2.1-base model",
         )
-    reward = load_reward(settings.reward, settings.vlm, settings.reward_folder, device) if request.rewarded else None
-    return ImageModels(prior, reward)
+    prior.use_tiles(settings.vae_tile_px)
+    prior.encode_at_once = 1 if settings.vae_tile_px else 0
+    if not request.rewarded:
+        return ImageModels(prior, None)
+    return ImageModels(prior, load_reward(settings.reward, settings.vlm, settings.reward_folder, device, dtype))
 
 
 def prompt_warnings(request: ImageRequest, settings: ImageSettings, prior: DiffusionPrior) -> list[str]:

@@ -51,4 +51,4 @@ def advise_picture(request: dict[str, Any], share: float) -> str:
 def _key(request: ImageRequest, settings: ImageSettings) -> tuple[Any, ...]:
     """What makes two sets of networks different ones."""
     reward = (settings.reward, settings.vlm, settings.reward_folder) if request.rewarded else None
-    return ("picture", settings.prior, reward)
+    return ("picture", settings.prior, settings.network_dtype, settings.vae_tile_px, reward)

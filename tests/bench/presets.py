@@ -68,7 +68,7 @@ def cost(settings: Settings, models: Models, device: torch.device) -> Cost:
 
 def models_of(settings: Settings, device: torch.device) -> Models:
     """The preset's networks in their real sizes, untrained, set up as for a run."""
-    prior = real_prior(settings.prior, device, network_dtype(settings, device))
+    prior = real_prior(settings.prior, device, network_dtype(settings.network_dtype, device))
     return Models(prior, real_vlm(settings.vlm, device, settings.vlm_px)).set_up(settings, device)
 
 
