@@ -154,8 +154,13 @@ class Errands:
         """Fetch a result; whoever gets it finds a whole file."""
         client, folder = self._connected(), self._folder(id)
         job = read_job(client.job(id))
-        path = client.download(id, job.result.name, folder / job.result.name, stop=self._closing)
-        self._post("result", (job, job.result.check(path)))
+        try:
+            path = client.download(id, job.result.name, folder / job.result.name, stop=self._closing)
+            self._post("result", (job, job.result.check(path)))
+        except BackendError as error:
+            if error.mend in ("", "log"):  # nothing else is to be mended, so that it may well come the next time
+                error.mend, error.job = "import", id
+            raise
 
     def do_files(self, id: str) -> None:
         client, folder = self._connected(), self._folder(id)

@@ -6,12 +6,17 @@ import bpy
 
 from .torch_build import SELECTOR, advice
 
-MENDS = {  # an error's `mend` -> the button that does it
+MENDS = {  # an error's `mend` -> the button that does it: operator and icon
     "install": ("diorama.install", "IMPORT"),
     "start": ("diorama.start", "PLAY"),
     "restart": ("diorama.restart", "FILE_REFRESH"),
     "log": ("diorama.open_log", "TEXT"),
     "settings": ("diorama.open_preferences", "PREFERENCES"),
+}
+JOB_MENDS = {  # those that do something with the error's job: operator, icon and what it is called
+    "resume": ("diorama.resume", "PLAY", "Go On"),
+    "again": ("diorama.resume", "FILE_REFRESH", "Start Again"),
+    "import": ("diorama.import_result", "IMPORT", "Import Again"),
 }
 STATES = {  # of the backend -> what is said about it, icon
     "unknown": ("Backend not started yet", "RADIOBUT_OFF"),
@@ -103,7 +108,10 @@ def draw_fault(layout: bpy.types.UILayout, context: bpy.types.Context, status: A
     if status.fault_mend in MENDS:
         operator, icon = MENDS[status.fault_mend]
         row.operator(operator, icon=icon)
-    row.operator("diorama.dismiss", text="" if status.fault_mend in MENDS else "Dismiss", icon="X")
+    elif status.fault_mend in JOB_MENDS:
+        operator, icon, text = JOB_MENDS[status.fault_mend]
+        row.operator(operator, text=text, icon=icon).job = status.fault_job
+    row.operator("diorama.dismiss", text="" if status.fault_mend else "Dismiss", icon="X")
 
 
 def draw_notes(layout: bpy.types.UILayout, context: bpy.types.Context, status: Any) -> None:

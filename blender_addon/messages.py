@@ -1,6 +1,6 @@
 """The one error that the add-on shows: what, where, what to do, and the button that does it. Never imports bpy."""
 
-MENDS = ("", "install", "start", "restart", "log", "settings")
+MENDS = ("", "install", "start", "restart", "log", "settings", "resume", "again", "import")
 
 
 class BackendError(Exception):
@@ -8,12 +8,14 @@ class BackendError(Exception):
 
     what: the fault, a sentence without a final period. where: the place (address, file, `slots[2].prompt`), or "".
     remedy: what the user can do, or "". mend: the button that does it: "install" (make the environment), "start",
-    "restart" (the backend), "log" (open the log), "settings" (open the preferences), or "" where no button helps.
+    "restart" (the backend), "log" (open the log), "settings" (open the preferences), "resume", "again" or
+    "import" (let the job go on, begin anew, or be fetched once more), or "" where no button helps. job: the id of that
+    job.
     """
 
-    def __init__(self, what: str, where: str = "", remedy: str = "", mend: str = "") -> None:
+    def __init__(self, what: str, where: str = "", remedy: str = "", mend: str = "", job: str = "") -> None:
         assert mend in MENDS, mend
-        self.what, self.where, self.remedy, self.mend = what, where, remedy, mend
+        self.what, self.where, self.remedy, self.mend, self.job = what, where, remedy, mend, job
         super().__init__(f"{where + ': ' if where else ''}{what}{'. ' + remedy if remedy else ''}")
 
 

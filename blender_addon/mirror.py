@@ -88,19 +88,23 @@ def job_fault(job: Job) -> BackendError:
         what, where, remedy = job.fault
         return BackendError(what.rstrip("."), where, remedy, "log" if job.state == "failed" else "")
     if job.state == "interrupted":
-        way = "'Go On' to let it go on from where it was" if job.result.resumes else "'Start Again' to begin it anew"
-        return BackendError("The run was interrupted", "", f"Choose {way} under Results")
+        if job.result.resumes and job.has_checkpoint:
+            remedy, mend = "'Go On' lets it go on from where it was", "resume"
+        else:
+            remedy, mend = "'Start Again' begins it anew", "again"
+        return BackendError("The run was interrupted", "", remedy, mend, job.id)
     return BackendError("The run failed", "", "The log says more", "log")
 
 
 def show_fault(current: Any, error: BackendError, job: Job | None = None) -> None:
     """An error, with the button that mends it."""
     current.fault, current.fault_where = error.what, named_slots(error.where, job)
-    current.fault_remedy, current.fault_mend = error.remedy, error.mend
+    current.fault_remedy, current.fault_mend, current.fault_job = error.remedy, error.mend, error.job
 
 
 def clear_fault(current: Any) -> None:
-    current.fault, current.fault_where, current.fault_remedy, current.fault_mend = "", "", "", ""
+    current.fault, current.fault_where, current.fault_remedy = "", "", ""
+    current.fault_mend, current.fault_job = "", ""
     current.notice = ""
 
 

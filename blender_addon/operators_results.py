@@ -116,7 +116,7 @@ TAKERS = {"scene": _take_scene, "image": _take_image, "edit": _take_edit}  # by 
 
 
 class DIORAMA_OT_resume(Begins, bpy.types.Operator):
-    """Go on from here: a stopped run goes on, a finished one is refined with more steps; pictures begin anew"""
+    """Go on from here: a stopped run goes on from its checkpoint or begins anew, a finished one gets more steps"""
 
     bl_idname = "diorama.resume"
     bl_label = "Go On"

@@ -89,11 +89,10 @@ def _draw_chosen(layout: bpy.types.UILayout, context: bpy.types.Context, row: An
 
 def _resuming(row: Any) -> tuple[str, bool]:
     """What the button is called that lets a run go on, and whether it can be pressed."""
-    if not RESULTS[row.kind].resumes:
-        return "Start Again", row.state in RESUMABLE
-    if row.state == "done":
+    resumes = RESULTS[row.kind].resumes
+    if resumes and row.state == "done":
         return "Refine", True
-    return "Go On", row.state in RESUMABLE and row.has_checkpoint
+    return "Go On" if resumes and row.has_checkpoint else "Start Again", row.state in RESUMABLE
 
 
 CLASSES = (DIORAMA_UL_history, DIORAMA_PT_results)

@@ -187,6 +187,7 @@ class DioramaStatus(bpy.types.PropertyGroup):
     fault_where: StringProperty()
     fault_remedy: StringProperty()
     fault_mend: StringProperty()
+    fault_job: StringProperty()
     install_line: StringProperty()
     history: CollectionProperty(type=DioramaJob)
     history_index: IntProperty()

@@ -165,6 +165,6 @@ def _disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise BackendError("The disk is full", str(path), "Make room and import it again from Results") from error
+            raise BackendError("The disk is full", str(path), "Make room and try again") from error
         reason = error.strerror or str(error)
         raise BackendError(f"Cannot write the file: {reason}", str(path), "Check the folder and its rights") from error

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .messages import BackendError
 
-AGAIN = "Import it again from Results"
+AGAIN = "Import it again, here or from Results"  # what is said of a result that could not be taken
 
 
 class Result(NamedTuple):

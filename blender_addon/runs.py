@@ -11,6 +11,7 @@ from .answers import Job
 from .collect import LayoutError, Problem
 from .messages import BackendError
 from .place import PlaceError
+from .results import AGAIN
 
 RUNNING = "A generation is running: wait for it, or cancel it"
 
@@ -60,7 +61,7 @@ class Places:
         try:
             session.say(self.put(context, Path(self.filepath), job, scene))
         except PlaceError as error:
-            session.fail(BackendError(str(error), self.filepath, "Import it again from Results", "log"))
+            session.fail(BackendError(str(error), self.filepath, AGAIN, "import", job.id))
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         return {"FINISHED"}

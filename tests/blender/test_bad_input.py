@@ -67,6 +67,7 @@ def test_a_download_that_is_cut_leaves_nothing(addon) -> None:
 
 def test_a_result_that_is_no_glb_is_refused(addon) -> None:
     assert "GLB" in import_of(addon, http(b"<html>hello</html>", content_type="model/gltf-binary"))
+    assert (status().fault_mend, status().fault_job) == ("import", JOB["id"])
 
 
 def test_without_an_installed_backend_the_button_installs_it(addon) -> None:

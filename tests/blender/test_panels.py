@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import bpy
 import pytest
 
-from .backends import tick
+from .backends import status, tick
 from .drawing import Layout, draw, drawn
 from .test_slots import add_mesh, add_slot
 
@@ -90,6 +90,27 @@ def test_a_slot_is_as_sure_as_its_least_sure_answer(addon) -> None:
         )
     ]
     assert addon.run_view.answers(rewards) == {"mug on top of tray": 0.5, "cube: lid": 0.0}
+
+
+@pytest.mark.parametrize("mend", ["resume", "again", "import"])
+def test_what_mends_a_job_s_error_is_a_button_for_that_job(addon, mend) -> None:
+    tick(addon)
+    addon.jobs.session().fail(addon.messages.BackendError("It stopped", "", "Go on", mend, "job-17"))
+    operator, _, text = addon.layouts.JOB_MENDS[mend]
+    assert text in drawn(addon) and addon.mirror.status().fault_job == "job-17"
+    assert "job" in getattr(bpy.ops.diorama, operator.partition(".")[2]).get_rna_type().properties
+
+
+@pytest.mark.parametrize(
+    ("kind", "checkpoint", "mend"), [("scene", True, "resume"), ("scene", False, "again"), ("image", True, "again")]
+)
+def test_an_interrupted_run_goes_on_where_it_can_and_begins_anew_where_not(addon, kind, checkpoint, mend) -> None:
+    job = addon.answers.read_job({**JOB, "state": "interrupted", "kind": kind, "has_checkpoint": checkpoint})
+    error = addon.mirror.job_fault(job)
+    assert (error.mend, error.job) == (mend, job.id)
+    addon.mirror.show_history(status(), [job], False)
+    said, pressed = addon.panels_results._resuming(status().history[0])
+    assert pressed and said == addon.layouts.JOB_MENDS[mend][2]
 
 
 @pytest.mark.parametrize("mend", ["", "install", "start", "restart", "log", "settings"])
