@@ -113,6 +113,14 @@ def test_looking_once_serves_questions_about_some_of_the_views(vlm) -> None:
         torch.testing.assert_close(vlm.ask(sight, asked, views).log_odds, wanted, atol=1e-5, rtol=1e-4)
 
 
+def test_groups_of_pictures_in_one_pass_are_answered_as_each_alone(vlm) -> None:
+    groups = torch.stack([pictures(2), pictures(2).flip(0), 0.5 * pictures(2)])
+    asked = ["Is there a red cube?", "Is the object whole and well formed?"]
+    wanted = torch.stack([vlm.log_odds(images, asked) for images in groups])
+    assert wanted.std(0).min() > 1e-3  # so that groups cannot be mistaken for each other
+    torch.testing.assert_close(vlm.log_odds_of_each(groups, asked), wanted, atol=1e-5, rtol=1e-4)
+
+
 def test_log_odds_and_margin_follow_from_the_same_logits(vlm) -> None:
     answers = vlm.ask(vlm.look(pictures(2)), ["Is there a red cube?", "Is there a blue sphere?"])
     assert (answers.margin.sign() == answers.log_odds.sign()).all()

@@ -17,8 +17,9 @@ Counts = dict[str, dict[str, int]]  # network -> {"forwards", "samples"}
 def counted(models: Models) -> Iterator[Counts]:
     """Counts of the networks' forward passes in the block, and of what passed through them.
 
-    Samples are pictures or latents; of the language part, questions. A forward that is made again for the gradient (see
-    guidance.memory) counts again. VSD's LoRA denoiser is a copy of the prior's, made in the block, and counts with it.
+    Samples are pictures or latents; of the language part, questions in messages. A forward that is made again for the
+    gradient (see guidance.memory) counts again. VSD's LoRA denoiser is a copy of the prior's, made in the block, and
+    counts with it.
     """
     vlm = models.vlm.network.model
     networks: dict[str, tuple[nn.Module, Callable[[tuple, dict], int]]] = {
@@ -26,7 +27,10 @@ def counted(models: Models) -> Iterator[Counts]:
         "encoder": (models.prior.vae.encoder, _rows),
         "decoder": (models.prior.vae.decoder, _rows),
         "vision": (vlm.visual, lambda args, kwargs: len(kwargs["grid_thw"])),
-        "language": (models.vlm.network, lambda args, kwargs: len(kwargs["logits_to_keep"])),
+        "language": (
+            models.vlm.network,
+            lambda args, kwargs: len(kwargs["input_ids"]) * len(kwargs["logits_to_keep"]),
+        ),
     }
     counts: Counts = {name: {"forwards": 0, "samples": 0} for name in networks}
     handles = [

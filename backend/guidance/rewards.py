@@ -20,7 +20,7 @@ Reward = Callable[[Tensor, str], Tensor]
 
 
 def vlm_reward(vlm: VisionLanguageModel) -> Reward:
-    """The VLM's own log-odds of Yes, the mean over its questions about an object; all views go into one message.
+    """The VLM's own log-odds of Yes, the mean over its questions about an object; all its views go into one message.
 
     This is what joins RewardSDS to VLM3D: the critic that steers by gradient also picks the noise.
     """
@@ -28,7 +28,7 @@ def vlm_reward(vlm: VisionLanguageModel) -> Reward:
     @torch.no_grad()
     def score(images: Tensor, prompt: str) -> Tensor:
         asked = [question.text for question in questions.about_object(prompt, vlm.wording)]
-        return torch.stack([vlm.log_odds(views, asked).mean() for views in images])
+        return vlm.log_odds_of_each(images, asked).mean(1)
 
     return score
 

@@ -96,21 +96,31 @@ class VisionLanguageModel:
 
     def ask(self, sight: Sight, questions: Sequence[str], views: Sequence[int] | None = None) -> Answers:
         """The answers to questions about what was looked at, all in one pass. views: show only these pictures of it."""
+        return Answers(*(answer[0] for answer in self._answer(sight if views is None else sight.of(views), questions)))
+
+    def log_odds_of_each(self, images: Tensor, questions: Sequence[str]) -> Tensor:
+        """z_yes - z_no of each question about each of N groups of pictures: (N, Q), each group in a message of its own.
+
+        images: (N, V, H, W, 3) sRGB in [0, 1]. All go through each part of the network in one pass.
+        """
+        return self._answer(self.look(images.flatten(0, 1)), questions, messages=len(images)).log_odds
+
+    def _answer(self, sight: Sight, questions: Sequence[str], messages: int = 1) -> Answers:
+        """The same questions in so many messages, which share the pictures in equal parts: answers (messages, Q)."""
         self.make_ready()
-        sight = sight if views is None else sight.of(views)
-        packed = self.packed(sight.grids, questions)
+        packed = self.packed(sight.grids[: len(sight.grids) // messages], questions)
         output = self.network(
-            input_ids=packed.ids[None],
-            position_ids=packed.positions[:, None],
-            attention_mask=attention_mask(packed.segment, self.network.dtype),
+            input_ids=packed.ids.expand(messages, -1),
+            position_ids=packed.positions[:, None].expand(-1, messages, -1),
+            attention_mask=attention_mask(packed.segment, self.network.dtype).expand(messages, -1, -1, -1),
             mm_encoder_outputs={"image": sight.features},
             logits_to_keep=packed.ends,
             use_cache=False,
         )
-        logits = output.logits[0].float()
-        log_odds = logits[:, self.yes_id] - logits[:, self.no_id]
+        logits = output.logits.float()
+        log_odds = logits[..., self.yes_id] - logits[..., self.no_id]
         shares = logits.softmax(-1)
-        return Answers(log_odds, shares[:, self.yes_id] - shares[:, self.no_id])
+        return Answers(log_odds, shares[..., self.yes_id] - shares[..., self.no_id])
 
     def packed(self, grids: Sequence[tuple[int, int]], questions: Sequence[str]) -> Packed:
         """The token sequence for the questions about pictures of `grids` (rows, columns) tokens."""
