@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from .errors import RequestError
 from .schedules import Annealing
-from .weighing import Strategy, Weighing
+from .weighing import Strategy, Weighing, Weighting
 
 MAX_SLOTS = 16
 SHORTEST_EDGE_M, LONGEST_M = 1e-4, 1e5  # what single precision still tells apart in one scene
@@ -96,6 +96,7 @@ class Settings(_Strict):
     refine_at: Share  # progress at which the grids are refined
     guidance_scale: Annotated[float, Field(ge=0, le=1000)]  # s of uncond + s (cond - uncond)
     guidance_rescale: Share  # share of the standard-deviation rescale (MVDream)
+    weighting: Weighting = "x0"  # w(t): MVDream's, or "sigma squared" (DreamFusion), "uniform", "fantasia"
     latent_weight: Annotated[float, Field(ge=0)]  # the prior's loss on latents (MVDream)
     pixel_weight: Annotated[float, Field(ge=0)]  # and on decoded pictures (HiFA)
     t_max: tuple[Share, Share]  # upper end of the noise level, share of all timesteps, at the start and at `t_until`

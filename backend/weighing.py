@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from .errors import RequestError
 
-Weighting = Literal["sigma squared", "uniform", "fantasia"]  # w(t), see distillation.timestep_weight
+Weighting = Literal["x0", "sigma squared", "uniform", "fantasia"]  # w(t), see distillation.timestep_weight
 Strategy = Literal["none", "best", "weighted", "min-max"]
 STRATEGIES: tuple[Strategy, ...] = ("none", "best", "weighted", "min-max")
 

@@ -113,12 +113,13 @@ def test_the_reconstruction_is_a_fixed_target(drawn) -> None:
     assert target.grad is None
 
 
-@pytest.mark.parametrize("weighting", ["sigma squared", "uniform", "fantasia"])
+@pytest.mark.parametrize("weighting", ["x0", "sigma squared", "uniform", "fantasia"])
 def test_the_score_loss_has_the_gradient_of_its_equation(drawn, weighting) -> None:
     latents, a = drawn["latents"].clone().requires_grad_(), drawn["alpha_bar"]
     predicted, baseline = torch.randn(2, *latents.shape, generator=torch.Generator().manual_seed(9))
     score_losses(latents, predicted, baseline, a, weighting).mean().backward()
-    weight = {"sigma squared": 1 - a, "uniform": torch.ones(4), "fantasia": (1 - a) * a.sqrt()}[weighting]
+    weights = {"sigma squared": 1 - a, "uniform": torch.ones(4), "fantasia": (1 - a) * a.sqrt()}
+    weight = (weights | {"x0": ((1 - a) / a).sqrt()})[weighting]
     torch.testing.assert_close(latents.grad, weight[:, None, None, None] * (predicted - baseline) / 4)
 
 

@@ -1,5 +1,7 @@
 """Score distillation on views of an object: RewardSDS's weighted sums, VSD's difference of two scores, and both."""
 
+from typing import NamedTuple
+
 import pytest
 import torch
 
@@ -105,30 +107,63 @@ def test_where_both_scores_agree_pictures_are_wanted_as_the_autoencoder_shows_th
     torch.testing.assert_close(found.pull.gradient, (pictures() - shown) / 2, atol=1e-4, rtol=1e-3)
 
 
+class ByHand(NamedTuple):
+    """What a step draws and what the prior says of it, written out a second time."""
+
+    leaf: torch.Tensor
+    latents: torch.Tensor
+    noise: torch.Tensor
+    noisy: torch.Tensor
+    t: torch.Tensor
+    alpha_bar: torch.Tensor
+    conditional: torch.Tensor
+    unconditional: torch.Tensor
+
+    def on_pictures(self, weight: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
+        """The gradient in the pictures of one whose gradient in the latents is weight (V,) times difference / V."""
+        direction = weight[:, None, None, None] * difference / len(self.latents)
+        return torch.autograd.grad((self.latents * direction).sum(), self.leaf)[0]
+
+
+def by_hand(prior, condition, choice: int = 0, count: int = 1) -> ByHand:
+    """choice: which of `count` noises."""
+    generator, leaf = seeded(), pictures().requires_grad_()
+    share = PROGRESS / SETTINGS.t_until
+    low, high = (a + (b - a) * share for a, b in (SETTINGS.t_min, SETTINGS.t_max))
+    t = torch.full((2,), int((low + (high - low) * torch.rand((), generator=generator).item()) * 999))
+    latents = prior.encode(leaf)
+    noise = torch.randn((count, *latents.shape), generator=generator)[choice]
+    alpha_bar = prior.alphas_cumprod[t]
+    noisy = add_noise(latents.detach(), noise, alpha_bar)
+    both = (prior.predict_noise(noisy, t, text, condition.poses) for text in condition[:2])
+    return ByHand(leaf, latents, noise, noisy, t, alpha_bar, *both)
+
+
 @pytest.mark.parametrize("choice", [None, 0, 1])
 def test_vsd_pulls_along_the_difference_of_the_two_scores_under_the_chosen_noise(prior, condition, choice) -> None:
     """choice: the candidate that the reward prefers; None: there is one noise."""
-    own, images = taught(prior, condition), pictures()
-    exploration = None
+    own, exploration = taught(prior, condition), None
     if choice is not None:
         preference = torch.zeros(2).index_fill(0, torch.tensor(choice), 1.0)
         exploration = exploring("best", 2, reward=lambda images, prompt: preference)
     found = distilled(prior, condition, own, exploration, guidance_scale=4.0, **LATENT)
+    hand = by_hand(prior, condition, choice or 0, 2 if exploration else 1)
+    variational = own.predict_noise(hand.noisy, hand.t, condition.text, condition.poses)
+    weight = ((1 - hand.alpha_bar) / hand.alpha_bar).sqrt()
+    expected = hand.on_pictures(weight, guide(hand.conditional, hand.unconditional, 4.0) - variational)
+    assert expected.abs().max() > 1e-4
+    torch.testing.assert_close(found.pull.gradient, expected, atol=1e-6, rtol=1e-3)
 
-    generator = seeded()
-    share = PROGRESS / SETTINGS.t_until
-    low, high = (a + (b - a) * share for a, b in (SETTINGS.t_min, SETTINGS.t_max))
-    t = torch.full((2,), int((low + (high - low) * torch.rand((), generator=generator).item()) * 999))
-    leaf = images.clone().requires_grad_()
-    latents = prior.encode(leaf)
-    noise = torch.randn((2 if exploration else 1, *latents.shape), generator=generator)[choice or 0]
-    alpha_bar = prior.alphas_cumprod[t]
-    noisy = add_noise(latents.detach(), noise, alpha_bar)
-    conditional, unconditional = (prior.predict_noise(noisy, t, text, condition.poses) for text in condition[:2])
-    variational = own.predict_noise(noisy, t, condition.text, condition.poses)
-    weight = ((1 - alpha_bar) / alpha_bar).sqrt()[:, None, None, None]
-    direction = weight * (guide(conditional, unconditional, 4.0) - variational) / 2
-    expected = torch.autograd.grad((latents * direction).sum(), leaf)[0]
+
+@pytest.mark.parametrize("weighting", ["x0", "sigma squared", "uniform", "fantasia"])
+def test_sds_pulls_along_the_guided_noise_minus_the_noise_added_with_the_chosen_weight(
+    prior, condition, weighting
+) -> None:
+    found = distilled(prior, condition, guidance_scale=4.0, weighting=weighting, **LATENT)
+    hand = by_hand(prior, condition)
+    a = hand.alpha_bar
+    weight = {"x0": ((1 - a) / a).sqrt(), "sigma squared": 1 - a, "uniform": a / a, "fantasia": (1 - a) * a.sqrt()}
+    expected = hand.on_pictures(weight[weighting], guide(hand.conditional, hand.unconditional, 4.0) - hand.noise)
     assert expected.abs().max() > 1e-4
     torch.testing.assert_close(found.pull.gradient, expected, atol=1e-6, rtol=1e-3)
 

@@ -46,12 +46,15 @@ def perp_neg(conditional: Tensor, unconditional: Tensor, negatives: Tensor, weig
 def timestep_weight(alpha_bar: Tensor, weighting: Weighting = "sigma squared") -> Tensor:
     """w(t) of score distillation: (B,), of alpha_bar (B,).
 
-    "sigma squared" and "uniform" are DreamFusion's (arXiv 2209.14988, section 3.2, which found both to work alike);
-    "fantasia" is Fantasia3D's sigma^2 sqrt(1 - sigma^2) (arXiv 2303.13873), less at high noise.
+    "x0" is sigma / sqrt(alpha_bar), with which the noise's error is that of the clean latents (MVDream, arXiv
+    2308.16512); "sigma squared" and "uniform" are DreamFusion's (arXiv 2209.14988, section 3.2, which found both to
+    work alike); "fantasia" is Fantasia3D's sigma^2 sqrt(1 - sigma^2) (arXiv 2303.13873), less at high noise.
     """
     if weighting == "uniform":
         return torch.ones_like(alpha_bar)
     variance = 1 - alpha_bar
+    if weighting == "x0":
+        return (variance / alpha_bar).sqrt()
     return variance if weighting == "sigma squared" else variance * alpha_bar.sqrt()
 
 
@@ -92,6 +95,17 @@ def reconstruct(noisy: Tensor, guided: Tensor, conditional: Tensor, alpha_bar: T
     plain = clean_latents(noisy, conditional, alpha_bar)
     factor = plain.std() / clean.std().clamp_min(1e-8)
     return rescale * clean * factor + (1 - rescale) * clean
+
+
+def weighted_target(latents: Tensor, target: Tensor, alpha_bar: Tensor, weighting: Weighting) -> Tensor:
+    """What to draw latents to, so that the reconstruction loss pulls with w(t): as `score_losses` does, per sample.
+
+    target: what they are drawn to with the weight "x0", for which it stays as it is. All (B, c, h, w); alpha_bar: (B,).
+    """
+    if weighting == "x0":
+        return target
+    share = timestep_weight(alpha_bar, weighting) / timestep_weight(alpha_bar, "x0")
+    return (latents + share[:, None, None, None] * (target - latents)).detach()
 
 
 def reconstruction_loss(values: Tensor, target: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 MVDream's x0 form (arXiv 2308.16512): the pictures are drawn to where the prior's guided noise would have them. SDS
 measures that from the noise that was added, VSD (arXiv 2305.16213, equation 9) from the noise that the variational
-score predicts; RewardSDS and RewardVSD (arXiv 2503.09601) sum over several noises, weighed by what each leads to.
+score predicts. Other weights of the noise levels, such as DreamFusion's (arXiv 2209.14988), move that target.
+RewardSDS and RewardVSD (arXiv 2503.09601) sum over several noises, weighed by what each leads to.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..weighing import Weighing
 from .candidates import chosen, score_candidates
 from .critics import Pull
 from .diffusion import DiffusionPrior
-from .distillation import add_noise, clean_latents, reconstruct, reconstruction_loss
+from .distillation import add_noise, clean_latents, reconstruct, reconstruction_loss, weighted_target
 from .rewards import Reward
 from .variational import VariationalScore
 from .view_denoiser import ViewDenoiser
@@ -82,6 +83,7 @@ def score_pull(
             times = torch.full((views,), t, device=noise.device)
             predicted = own.predict_noise(noisy[i], times, condition.text, condition.poses)
             target = latents.detach() + target - clean_latents(noisy[i], predicted, alpha_bar)
+        target = weighted_target(latents, target, alpha_bar, settings.weighting)
         distance, shown = distance_to(target, leaf, latents, prior, settings)
         losses.append(distance)
         wanted.append(shown)

@@ -37,7 +37,7 @@ class ImageSettings(_Strict):
     steps: Annotated[int, Field(ge=1, le=100000)] = 1000
     lr: Positive = 1e-2  # AdamW's, of the latents
     guidance_scale: Annotated[float, Field(ge=0, le=1000)] = 7.5  # s of uncond + s (cond - uncond)
-    weighting: Weighting = "sigma squared"  # w(t)
+    weighting: Weighting = "sigma squared"  # w(t), see guidance.distillation.timestep_weight
     t_min: Share = 0.02  # lower end of the noise level, share of all timesteps
     t_max: tuple[Share, Share] = (0.98, 0.98)  # upper end, at the start and at the end
     annealing: Annealing = "none"  # how the upper end sinks
