@@ -95,6 +95,9 @@ class Errands:
         self._post("stopped")
         self._post("backend", {"state": "none"})
 
+    def do_unload(self) -> None:
+        self._post("unloaded", self._client is not None and self._client.unload())
+
     def do_submit(self, request: dict[str, Any], part: Part | None, ticket: int) -> None:
         job = read_job(self._connected().submit(request, part))
         self._post("submitted", (job, ticket))

@@ -34,6 +34,10 @@ def _heard_stopped(current: "Session", _: None) -> None:
     current.job = None
 
 
+def _heard_unloaded(current: "Session", freed: bool) -> None:
+    current.say("The models have left the memory" if freed else "No models were freed: none is loaded, or all are busy")
+
+
 def _heard_presets(current: "Session", presets: list[dict[str, Any]]) -> None:
     current.presets = [preset for preset in presets if isinstance(preset.get("name"), str)]
 
@@ -177,6 +181,7 @@ def _heard_fault(current: "Session", data: tuple[str, BackendError]) -> None:
 HANDLERS = {
     "backend": _heard_backend,
     "stopped": _heard_stopped,
+    "unloaded": _heard_unloaded,
     "presets": _heard_presets,
     "vocabulary": _heard_vocabulary,
     "submitted": _heard_submitted,

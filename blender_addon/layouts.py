@@ -137,7 +137,9 @@ def draw_backend(
     row = layout.row(align=True)
     row.label(text=f"{said} ({status.device})" if status.device and status.backend == "ready" else said, icon=icon)
     if status.backend == "ready":
-        row.operator("diorama.restart", text="", icon="FILE_REFRESH")
+        row.operator("diorama.free_memory", text="", icon="MEMORY")
+        if in_preferences:
+            row.operator("diorama.restart", text="", icon="FILE_REFRESH")
         row.operator("diorama.stop", text="", icon="SNAP_FACE")
     elif status.backend in ("none", "unknown"):
         row.operator("diorama.start", text="", icon="PLAY")

@@ -11,7 +11,9 @@ from .answers import read_job, read_progress
 from .errands import Command, Errands
 from .link import Config
 from .messages import BackendError, Cancelled
+from .processes import wait_for_end
 
+ENDING_S = 0.5  # that a process which was killed may take to be gone
 RETRY_S = 5.0  # between attempts to follow a job of a backend that does not answer
 
 
@@ -82,7 +84,8 @@ class Network(Errands):
     def _fault(self, name: str, error: BackendError) -> None:
         if name == "follow":
             self._retry_at = time.monotonic() + RETRY_S
-            if self._backend is not None and not self._settings().remote and not self._backend.alive():
+            # Connections are cut a moment before a process has ended.
+            if self._backend is not None and not self._settings().remote and wait_for_end(self._backend.pid, ENDING_S):
                 self._client = None  # it died: wait until the user has it started again
             if self._mute:
                 return

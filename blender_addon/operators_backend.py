@@ -45,6 +45,24 @@ class DIORAMA_OT_restart(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class DIORAMA_OT_free_memory(bpy.types.Operator):
+    """Take the models out of the memory, so that a render has it all. The next run loads them again"""
+
+    bl_idname = "diorama.free_memory"
+    bl_label = "Free Memory"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if jobs.session().busy():
+            cls.poll_message_set("A generation is running and needs its models")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        jobs.session().ask("unload")
+        return {"FINISHED"}
+
+
 class DIORAMA_OT_install(bpy.types.Operator):
     """Install the backend into a folder of its own. This downloads PyTorch and takes some minutes"""
 
@@ -135,6 +153,7 @@ CLASSES = (
     DIORAMA_OT_start,
     DIORAMA_OT_stop,
     DIORAMA_OT_restart,
+    DIORAMA_OT_free_memory,
     DIORAMA_OT_install,
     DIORAMA_OT_cancel_install,
     DIORAMA_OT_open_log,

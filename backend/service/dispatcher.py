@@ -44,7 +44,8 @@ class Dispatcher:
 
     @property
     def busy(self) -> bool:
-        return self._running is not None
+        """Whether a job runs: not from the moment on at which it is said to have ended."""
+        return bool(self._jobs.store.in_state("running", "cancelling"))
 
     def start(self) -> None:
         self._thread.start()

@@ -232,6 +232,21 @@ def test_another_device_means_another_backend(local) -> None:
     assert status().device == "cpu"
 
 
+def test_the_models_leave_the_memory_when_asked(local) -> None:
+    lay_out()
+    assert bpy.ops.diorama.generate() == {"FINISHED"}
+    settle(local)
+    wait_for(local, lambda: not local.jobs.session().busy())
+    status().notice = ""
+    bpy.ops.diorama.free_memory()
+    wait_for(local, lambda: status().notice)
+    assert status().notice == "The models have left the memory"
+    status().notice = ""
+    bpy.ops.diorama.free_memory()
+    wait_for(local, lambda: status().notice)
+    assert status().notice.startswith("No models were freed")
+
+
 def test_without_a_window_generate_waits_for_the_result(local) -> None:
     lay_out()
     assert bpy.ops.diorama.generate() == {"FINISHED"}
