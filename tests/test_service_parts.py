@@ -207,6 +207,7 @@ def test_a_logs_end_is_its_last_lines_however_long_it_is(tmp_path) -> None:
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("MPS backend out of memory (MPS allocated: 9.06 GB)"),
         RuntimeError("Failed to allocate 123456 bytes on device 'cuda:0'"),
+        RuntimeError("could not create a primitive"),
     ],
 )
 def test_too_little_memory_is_told_from_other_faults(error) -> None:

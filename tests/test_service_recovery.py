@@ -1,14 +1,17 @@
-"""kill -9, of the worker and of the service, in the middle of a real job: nothing accepted is lost, and it goes on."""
+"""Killed with -9 or out of memory, in the middle of a real job: nothing accepted is lost, and it goes on."""
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.service_server import QUICK, Service, scene
 
 LONG = QUICK | {"steps": 16}
+SPARE_BYTES = 50 * 2**20  # that a worker with its models loaded may still take
 
 pytestmark = pytest.mark.slow  # three workers import torch and load models
 
@@ -70,3 +73,20 @@ def test_a_job_that_runs_when_the_service_is_ended_is_interrupted_with_its_last_
     job = started[1].job(job_id)
     assert job["state"] == "interrupted"
     assert job["has_checkpoint"]  # though none was due
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets another process's memory limit, as Linux alone allows")
+def test_a_job_that_needs_more_memory_than_there_is_says_what_would_fit_and_the_next_one_runs(started) -> None:
+    import resource
+
+    service = started[0]
+    assert service.wait(service.submit(scene(QUICK))["id"])["state"] == "done"
+    worker = service.worker_pid()
+    held = int(Path(f"/proc/{worker}/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.prlimit(worker, resource.RLIMIT_AS, (held + SPARE_BYTES, resource.RLIM_INFINITY))
+    job = service.wait(service.submit(scene(QUICK | {"views": 16, "preview_px": 2048}))["id"])
+    assert job["state"] == "failed"
+    assert "too little memory" in job["error"]["what"] and "views to 7 (now 16)" in job["error"]["remedy"]
+    resource.prlimit(worker, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert service.wait(service.submit(scene(QUICK))["id"])["state"] == "done"
+    assert service.worker_pid() == worker

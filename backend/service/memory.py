@@ -13,8 +13,10 @@ from ..schema import Settings
 
 GIB = 2**30
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": GIB}
-REFUSED = re.compile(  # torch on CPU and MPS, the CUDA driver, cuBLAS and cuDNN, Warp
-    "allocate.*memory|not enough memory|out of memory|failed to allocate|ALLOC_FAILED", re.IGNORECASE
+REFUSED = re.compile(  # torch on CPU and MPS, the CUDA driver, cuBLAS and cuDNN, Warp; oneDNN, which says no more
+    "allocate.*memory|not enough memory|out of memory|failed to allocate|ALLOC_FAILED|"
+    "could not create a (primitive|memory object)$",
+    re.IGNORECASE,
 )
 SPARE = 0.9  # of the memory there is: what a suggestion may fill
 COARSEST = 16  # cubes along the longest edge; below, nothing has a shape
