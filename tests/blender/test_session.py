@@ -43,7 +43,7 @@ def results() -> list[bpy.types.Collection]:
     return [collection for collection in bpy.data.collections if collection.name.startswith("Diorama: ")]
 
 
-def test_from_the_button_to_objects_in_the_scene_and_back_from_history(local, tmp_path) -> None:
+def test_from_the_button_to_objects_in_the_scene_and_back_from_history(local, monkeypatch) -> None:
     lay_out()
     generate(local)
     assert status().state == "sending"
@@ -54,6 +54,12 @@ def test_from_the_button_to_objects_in_the_scene_and_back_from_history(local, tm
     assert status().factor == 1.0
     wait_for(local, results)
     (collection,) = results()
+    opened = []
+    with monkeypatch.context() as patch:  # a file browser cannot be opened here
+        patch.setitem(local.heard.HANDLERS, "files", lambda session, folder: opened.append(folder))
+        bpy.ops.diorama.show_files(job=status().job)
+        wait_for(local, lambda: opened)
+    assert {"result.glb", "report.json", "preview.png", "log.txt"} <= {path.name for path in opened[0].iterdir()}
     assert sorted(thing["diorama_slot"] for thing in collection.objects) == ["blue sphere", "red cube"]
     assert bpy.context.scene.diorama.relations[0].outcome in ("yes", "no")
     assert bpy.data.objects["Slot red cube"].hide_get()
