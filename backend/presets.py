@@ -47,6 +47,7 @@ PRESETS: dict[str, Settings] = {
         deviation_weight=5.0,
         cube_weight=1.0,
         entropy_weight=(0.02, 0.005),
+        smoothing_steps=20,
         texture_px=512,
         max_faces=20000,
         preview_px=256,

@@ -126,6 +126,7 @@ class Settings(_Strict):
     cube_weight: Annotated[float, Field(ge=0)]  # FlexiCubes' weights away from their default
     entropy_weight: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]  # FlexiCubes' sign regulariser:
     # at the start, and after a quarter of the run
+    smoothing_steps: Annotated[int, Field(ge=0, le=1000)]  # of the finished surface (Taubin's filter)
     texture_px: Annotated[int, Field(ge=64, le=8192)]  # edge of an object's texture
     max_faces: Annotated[int, Field(ge=100, le=2_000_000)]  # triangles of one object
     preview_px: Annotated[int, Field(ge=32, le=2048)]  # edge of a picture of the contact sheet

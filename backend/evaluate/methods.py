@@ -9,12 +9,13 @@ from ..errors import RequestError
 from ..presets import PRESETS
 from .suite import PRESET
 
-# No method has the relations' hinge losses: only what a method sees on pictures may arrange the objects. The rest makes
-# no difference to what is compared: small previews, no checkpoints.
+# No method has the relations' hinge losses: only what a method sees on pictures may arrange the objects. Surfaces are
+# judged as they were optimised. The rest makes no difference to what is compared: small previews, no checkpoints.
 COMMON: dict[str, Any] = {
     "relation_weight": 0.0,
     "distillation": "sds",
     "strategy": "none",
+    "smoothing_steps": 0,
     "preview_px": 64,
     "checkpoint_every_s": 1e6,
 }

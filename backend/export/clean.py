@@ -1,4 +1,4 @@
-"""A mesh fit to hand over: floaters dropped, degenerate faces gone, within the triangle budget, still closed."""
+"""A mesh fit to hand over: one piece, smoothed, no degenerate faces, within the triangle budget, still closed."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import NamedTuple
 
 import fast_simplification
 import numpy as np
+import trimesh
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from .topology import compact, face_cross, face_pieces, face_volumes, half_edges, is_closed, piece_count
 
-FLOATER_SHARE = 0.01  # a piece with less than this share of the largest piece's area is never kept
 WORTH_A_NOTE = 0.05  # of the surface: more than that is no crumb
 SHORT_EDGE = 1e-6  # of the bounds' diagonal; vertices joined by a shorter edge become one
 # The edge collapse may pinch the surface; another target or aggressiveness collapses in another order. Tried in turn.
 TARGETS = (1.0, 0.97, 0.94, 0.9, 0.85, 0.8, 1.25, 1.6, 2.0, 3.0)  # of the budget; above 1 only if all below fail
 AGGRESSIVENESS = (7.0, 5.0, 9.0)
+SHRINK, GROW = 0.5, 0.53  # Taubin's lambda and -mu, of the way to the mean of a vertex's neighbours
 VOLUME_TOLERANCE = 0.1  # a simplified mesh whose volume differs by more of it has lost its shape
 
 
@@ -35,23 +36,25 @@ class Cleaned(NamedTuple):
     notes: tuple[str, ...]  # plain words for whatever could not be done
 
 
-def clean(vertices: NDArray, faces: NDArray, max_faces: int, keep_pieces: int = 1) -> Cleaned:
-    """The mesh's `keep_pieces` largest pieces within `max_faces` triangles.
+def clean(vertices: NDArray, faces: NDArray, max_faces: int, smoothing_steps: int = 0) -> Cleaned:
+    """The mesh's largest piece within `max_faces` triangles.
 
     vertices: (V, 3), in a space where lengths mean the same along each axis. faces: (F, 3), counter-clockwise seen from
-    outside, F > 0. Inner walls (closed pieces of negative volume) are dropped too: nobody sees them. If no
-    simplification within the budget stays closed, the mesh is left more detailed and `notes` says so.
+    outside, F > 0. smoothing_steps: of Taubin's filter (SIGGRAPH 1995), which takes away what is smaller than a few
+    edges and does not shrink the rest. If no simplification within the budget stays closed, the mesh is left more
+    detailed and `notes` says so.
     """
     assert len(faces) > 0 and np.isfinite(vertices).all(), "nothing to clean, or vertices that are not finite"
-    assert max_faces >= 4 and keep_pieces >= 1
+    assert max_faces >= 4 and smoothing_steps >= 0
     faces_before, pieces_before = len(faces), piece_count(faces)
     area_before = _area(vertices, faces)
     vertices, faces = _weld_short_edges(np.asarray(vertices, np.float64), np.asarray(faces, np.int64))
-    vertices, faces = _largest_pieces(vertices, faces, keep_pieces)
+    vertices, faces = _largest_piece(vertices, faces)
     dropped = max(0.0, 1.0 - _area(vertices, faces) / max(area_before, 1e-30))
     notes: list[str] = []
     if dropped > WORTH_A_NOTE:
         notes.append(f"{dropped:.0%} of the surface was left out: pieces apart from the largest, or inside it")
+    vertices = _smoothed(vertices, faces, smoothing_steps)
     if len(faces) > max_faces:
         vertices, faces = _simplify(vertices, faces, max_faces) or (vertices, faces)
     if len(faces) > max_faces:
@@ -95,17 +98,17 @@ def _welded(vertex_count: int, faces: NDArray, edges: NDArray) -> NDArray:
     return renamed[(renamed != np.roll(renamed, 1, axis=1)).all(axis=1)]
 
 
-def _largest_pieces(vertices: NDArray, faces: NDArray, keep: int) -> tuple[NDArray, NDArray]:
-    """The `keep` pieces of largest area that are neither floaters nor inner walls."""
+def _largest_piece(vertices: NDArray, faces: NDArray) -> tuple[NDArray, NDArray]:
+    """The piece of largest area: without floaters, and without inner walls, which nobody sees."""
     piece = face_pieces(faces)
     area = np.bincount(piece, np.linalg.norm(face_cross(vertices, faces), axis=1))
-    largest = int(area.argmax())
-    centred = vertices - vertices.mean(axis=0)
-    volume = np.bincount(piece, face_volumes(centred, faces))
-    # A wall is inner when it is oriented the other way round than the largest piece.
-    fit = (area >= FLOATER_SHARE * area[largest]) & (volume * volume[largest] >= 0)
-    ranked = [int(i) for i in np.argsort(-area, kind="stable") if fit[i]]
-    return compact(vertices, faces[np.isin(piece, ranked[:keep])])
+    return compact(vertices, faces[piece == area.argmax()])
+
+
+def _smoothed(vertices: NDArray, faces: NDArray, steps: int) -> NDArray:
+    """The vertices after so many steps, alternately shrinking and growing."""
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    return np.asarray(trimesh.smoothing.filter_taubin(mesh, SHRINK, GROW, steps).vertices)
 
 
 def _simplify(vertices: NDArray, faces: NDArray, max_faces: int) -> tuple[NDArray, NDArray] | None:

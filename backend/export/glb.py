@@ -83,14 +83,14 @@ def export_scene(
     max_faces: int,
     extras: dict[str, Any],
     *,
-    keep_pieces: int = 1,
+    smoothing_steps: int = 0,
     crease_deg: float = CREASE_DEG,
     on_part: Callable[[], None] = lambda: None,
 ) -> list[ExportedSlot]:
     """What was written to the GLB at `path`, slot by slot.
 
     texture_px: edge of each slot's square textures. max_faces: triangle budget of each slot. extras: provenance of the
-    whole scene. keep_pieces: separate parts a slot may have. crease_deg: see `corner_normals`. on_part: called before
+    whole scene. smoothing_steps: see `clean`. crease_deg: see `corner_normals`. on_part: called before
     each slot; an exception from it ends the export. The same input gives the same bytes. Raises OutputError when the
     file cannot be written; nothing is left under its name then.
     """
@@ -98,7 +98,7 @@ def export_scene(
     exported, nodes = [], []
     for slot in slots:
         on_part()
-        result, node = _add_slot(builder, slot, texture_px, max_faces, keep_pieces, crease_deg)
+        result, node = _add_slot(builder, slot, texture_px, max_faces, smoothing_steps, crease_deg)
         exported.append(result)
         nodes.append(node)
     data = builder.to_bytes("Diorama", nodes, extras)
@@ -125,12 +125,12 @@ def y_up(points: NDArray) -> NDArray:
 
 
 def _add_slot(
-    builder: GltfBuilder, slot: SlotResult, texture_px: int, max_faces: int, keep_pieces: int, crease_deg: float
+    builder: GltfBuilder, slot: SlotResult, texture_px: int, max_faces: int, smoothing_steps: int, crease_deg: float
 ) -> tuple[ExportedSlot, int]:
     """The slot cleaned, unwrapped, baked and added to the file, and its node's index."""
     place = decompose(slot.to_world)
     metres = slot.vertices.detach().cpu().double().numpy() * place.size
-    cleaned = clean(metres, slot.faces.detach().cpu().numpy(), max_faces, keep_pieces)
+    cleaned = clean(metres, slot.faces.detach().cpu().numpy(), max_faces, smoothing_steps)
     low, high = cleaned.vertices.min(axis=0), cleaned.vertices.max(axis=0)
     bottom = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
     unwrapped, texture_px = _unwrap_with_room(cleaned.vertices, cleaned.faces, texture_px)

@@ -110,7 +110,15 @@ def _export(
         if slot.kind != "context"
     ]
     extras = provenance | {"generator": "Diorama", "settings": settings.model_dump()}
-    return export_scene(results, path, settings.texture_px, settings.max_faces, extras, on_part=on_part)
+    return export_scene(
+        results,
+        path,
+        settings.texture_px,
+        settings.max_faces,
+        extras,
+        smoothing_steps=settings.smoothing_steps,
+        on_part=on_part,
+    )
 
 
 def _context(request: SceneRequest, scene: Scene, surfaces: list[Surface]) -> dict[str, Mesh]:
