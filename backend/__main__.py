@@ -1,8 +1,13 @@
 """`python -m backend`."""
 
+import os
 import sys
 
 from .doctor import INSTALL, print_report
+
+# GNU OpenMP's threads wait by spinning, which two programs on the same cores do against each other: see
+# docs/performance.md. It reads this when torch is loaded, here or in the service's worker.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def start() -> int:
