@@ -15,6 +15,7 @@ from .checkpoint import Checkpoint, save_checkpoint
 from .errors import OptimisationError
 from .guidance.models import Models
 from .objective import Objective
+from .rearrange import rearrange
 from .revival import Reviver
 from .scene.slots import Scene
 from .scene.user_mesh import Given
@@ -78,13 +79,15 @@ def generate(
         loop.objective.rewards |= resume.rewards
     first, started = resume.step if resume else 0, time.monotonic()
     steps = settings.steps * len(scene.free)
-    saved, refine_at = started, round(settings.refine_at * steps)
+    saved, refine_at, search_at = started, round(settings.refine_at * steps), round(settings.search_at * steps)
     told = request.model_dump_json()
     for step in range(first, steps):
         if step == refine_at and settings.final_resolution > settings.resolution:
             scene.refine(settings.final_resolution)
             optimizer = make_optimizer(scene, settings)
         scene.show_detail(between(*settings.colour_from, step / steps))
+        if step == search_at and settings.search_rounds:
+            rearrange(loop.objective, optimizer)
         losses, pictures = loop.step(step, step / steps, optimizer)
         now = time.monotonic()
         left = (now - started) / (step + 1 - first) * (steps - step - 1)

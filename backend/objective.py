@@ -74,16 +74,7 @@ class Objective:
         These move objects and do not reshape them: a relation is easier to feign with a bent object than to fulfil.
         Penetration alone does both: a body gives way where another one's points are in it.
         """
-        still = self.scene.scene_mesh([surface._replace(vertices=surface.vertices.detach()) for surface in surfaces])
-        points, bounds = [], []
-        for index, own in enumerate(still.vertices.split([len(surface.vertices) for surface in surfaces])):
-            bounds.append(bounds_of(own))
-            points.append(self.scene.surface_points(index, own, POINTS, self.generator))
-        stacked = Bounds(torch.stack([b.low for b in bounds]), torch.stack([b.high for b in bounds]))
-        terms = {
-            "penetration": self._penetration(points, stacked),
-            "support": support_loss(stacked, self.on.to(stacked.low.device), self.scene.free, self._ground(stacked)),
-        }
+        still, bounds, terms = self.standing(surfaces)
         if self.request.relations:
             hinges = [
                 RELATIONS[r.relation].loss(bounds[self.names.index(r.subject)], bounds[self.names.index(r.object)])
@@ -91,8 +82,40 @@ class Objective:
             ]
             terms["relation"] = torch.stack(hinges).sum()
             if self.settings.relation_reward_weight:
-                terms["scene"] = self._look_at_scene(still, stacked)
+                terms["scene"] = self._look_at_scene(still, bounds)
         return terms
+
+    def standing(self, surfaces: list[Surface]) -> tuple[Mesh, list[Bounds], Terms]:
+        """The scene's mesh, whose gradient moves objects and does not reshape them, each slot's bounds, and physics."""
+        still = self.scene.scene_mesh([surface._replace(vertices=surface.vertices.detach()) for surface in surfaces])
+        points, bounds = [], []
+        for index, own in enumerate(still.vertices.split([len(surface.vertices) for surface in surfaces])):
+            bounds.append(bounds_of(own))
+            points.append(self.scene.surface_points(index, own, POINTS, self.generator))
+        stacked = _stacked(bounds)
+        on = self.on.to(stacked.low.device)
+        terms = {
+            "penetration": self._penetration(points, stacked),
+            "support": support_loss(stacked, on, self.scene.free, self._ground(stacked)),
+        }
+        return still, bounds, terms
+
+    def scene_pictures(self, mesh: Mesh, bounds: list[Bounds]) -> Tensor:
+        """The whole scene as the VLM is shown it: (2, H, W, 3). bounds: of each slot."""
+        stacked = _stacked(bounds)
+        low, high = self.scene.in_view(stacked.low.detach(), stacked.high.detach())
+        cameras = scene_views(low, high, self.generator)
+        lighting = sample_lighting(cameras, (low + high) / 2, self.generator)
+        px = self.models.prior.image_px
+        return render(mesh, self.scene.colour, cameras, lighting, px, px).rgb
+
+    def about_relations(self) -> list[Question]:
+        """What the VLM is asked about the whole scene, a question for each relation."""
+        wording = self.models.vlm.wording
+        return [
+            questions.about_relation(self.prompts[r.subject], r.relation, self.prompts[r.object], wording)
+            for r in self.request.relations
+        ]
 
     def _look_at_object(self, index: int, mesh: Mesh, progress: float) -> tuple[Tensor, Tensor, Terms]:
         """Pictures of one object, the pull of prior and VLM on them, and the losses whose gradient is in that pull."""
@@ -133,19 +156,10 @@ class Objective:
         score, views = vlm_reward(self.models.vlm), self.settings.vlm_views
         return lambda images, prompt: score(images[:, :views], prompt)
 
-    def _look_at_scene(self, mesh: Mesh, bounds: Bounds) -> Tensor:
+    def _look_at_scene(self, mesh: Mesh, bounds: list[Bounds]) -> Tensor:
         """The VLM's pull on pictures of the whole scene, as a loss whose gradient is that pull."""
-        low, high = self.scene.in_view(bounds.low.detach(), bounds.high.detach())
-        cameras = scene_views(low, high, self.generator)
-        lighting = sample_lighting(cameras, (low + high) / 2, self.generator)
-        px = self.models.prior.image_px
-        pictures = render(mesh, self.scene.colour, cameras, lighting, px, px).rgb
-        relations, wording = self.request.relations, self.models.vlm.wording
-        asked = [
-            questions.about_relation(self.prompts[r.subject], r.relation, self.prompts[r.object], wording)
-            for r in relations
-        ]
-        told = [f"{r}: {question.name}" for r, question in zip(relations, asked, strict=True)]
+        pictures, asked = self.scene_pictures(mesh, bounds), self.about_relations()
+        told = [f"{r}: {question.name}" for r, question in zip(self.request.relations, asked, strict=True)]
         reference = torch.stack([norm for _, norm in sorted(self.pull_norms.items())]).mean()
         pull = self._ask(pictures, asked, told, reference, self.settings.relation_reward_weight)
         return (pictures * pull).sum()
@@ -172,3 +186,7 @@ class Objective:
         sizes = (bounds.high - bounds.low).detach().mean(-1)
         sdfs = [lambda p, i=i: self.scene.sdf_at(i, p) for i in range(len(self.names))]
         return total_penetration_loss(points, sdfs, sizes, self.scene.free)
+
+
+def _stacked(bounds: list[Bounds]) -> Bounds:
+    return Bounds(torch.stack([b.low for b in bounds]), torch.stack([b.high for b in bounds]))

@@ -23,7 +23,7 @@ def search(
     """The best placement found around start: (S, 3) metres; never worse than start.
 
     score: (N, S, 3) placements in metres -> (N,) rewards, higher is better; called once a round under no_grad.
-    start: (S, 3) metres. locked: (S,) bool, slots that stay. generator: on start's device.
+    start: (S, 3) metres. locked: (S,) bool, slots that stay.
     spread: standard deviation of the first round's samples, metres. Each round samples around the mean of the last
     round's placements weighed by softmax(scores), the weights of RewardSDS's "weighted" strategy.
     """
@@ -47,7 +47,7 @@ def search(
 
 def _sample(centre: Tensor, locked: Tensor, generator: torch.Generator, samples: int, spread: float) -> Tensor:
     """Placements (N, S, 3) around centre, the first being centre itself; locked slots do not move."""
-    noise = torch.randn(samples, *centre.shape, generator=generator, device=centre.device, dtype=centre.dtype)
+    noise = torch.randn(samples, *centre.shape, generator=generator, device=generator.device).to(centre)
     noise[0] = 0.0
     return centre + spread * noise * ~locked[:, None]
 

@@ -31,6 +31,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "vlm3d": {},  # the preset's reward weights
     "vlm3d+reward-sds": _REWARDED,
     # Beside the six that the papers suggest:
+    "vlm3d+search": {"search_rounds": 8},  # and places found by trying, weighed by the VLM alone
     "reward-sds-best": _PLAIN | {"strategy": "best"},
     "reward-sds-weighted": _PLAIN | {"strategy": "weighted"},
     "preset": {"relation_weight": PRESETS[PRESET].relation_weight},  # with the hinge losses, as it is used
