@@ -1,5 +1,6 @@
 """`python -m backend`."""
 
+import io
 import os
 import sys
 
@@ -12,6 +13,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 def start() -> int:
     """The command line's exit status; 2 where this Python lacks a package."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # Windows' code pages lack letters that names may have
+            stream.reconfigure(errors="backslashreplace")
     try:
         from .cli import main
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 from .commands import evaluate, images, models
 from .commands.shared import warn
 from .errors import Interrupted, OutputError, RequestError, UserError
-from .presets import PRESETS
+from .presets import PRESETS, settings_for
 from .progress import ProgressBar
 from .schema import SceneRequest, read_request
 
@@ -35,6 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        from .out_of_memory import is_memory_error
+
+        if not is_memory_error(error):
+            raise
+        remedy = "Close other programs, or lower settings as docs/performance.md says"
+        print(f"error: the machine has too little memory. {remedy}", file=sys.stderr)
         return 2
 
 
@@ -83,6 +93,7 @@ def _generate(arguments: argparse.Namespace) -> int:
 
     from .checkpoint import Checkpoint  # imports torch, as do the next: seconds, not for --help or a faulty request
     from .device import choose_device
+    from .out_of_memory import explain_memory, is_memory_error, suggest
     from .run import CHECKPOINT, run
 
     device = choose_device(arguments.device)
@@ -91,14 +102,23 @@ def _generate(arguments: argparse.Namespace) -> int:
         request = read_request(checkpoint.request)
     assert request is not None
     out: Path = arguments.out or (arguments.resume.parent if checkpoint else OUT)
-    bar = ProgressBar(sys.stderr)
+    before, bar = _stamp(out / CHECKPOINT), ProgressBar(sys.stderr)
+
+    def go_on() -> str:
+        own = _stamp(out / CHECKPOINT) not in (None, before)  # an earlier run's is of another scene
+        return _go_on(out, out / CHECKPOINT if own else arguments.resume)
+
     try:
         written = run(request, out, device, bar.show, warn, checkpoint, meshes=arguments.meshes)
     except KeyboardInterrupt:
-        raise Interrupted("stopped", remedy=_go_on(out, out / CHECKPOINT, arguments.resume)) from None
+        raise Interrupted("stopped", remedy=go_on()) from None
     except OutputError as error:
-        remedy = f"{error.remedy}. {_go_on(out, out / CHECKPOINT, arguments.resume)}"
-        raise OutputError(error.what, where=error.where, remedy=remedy) from error
+        raise OutputError(error.what, where=error.where, remedy=f"{error.remedy}. {go_on()}") from error
+    except Exception as error:
+        if not is_memory_error(error):
+            raise
+        settings = settings_for(request.preset, request.settings)
+        raise explain_memory(error, lambda share: suggest(settings, share), device) from error
     finally:
         bar.close()
     for relation, holds in written.checks.relations:
@@ -120,19 +140,27 @@ def _check_resume(arguments: argparse.Namespace) -> None:
         )
 
 
-def _go_on(out: Path, checkpoint: Path, resumed: Path | None) -> str:
-    """How to resume a run that was stopped: from its own last checkpoint, else from the one it had begun with."""
-    latest = checkpoint if checkpoint.is_file() else resumed
-    if latest is None:
+def _stamp(path: Path) -> int | None:
+    """When the file was written, None where there is none."""
+    return path.stat().st_mtime_ns if path.is_file() else None
+
+
+def _go_on(out: Path, checkpoint: Path | None) -> str:
+    """How to resume a run that was stopped. checkpoint: its own last one, or the one it had begun with."""
+    if checkpoint is None:
         return "No checkpoint had been written yet"
-    command = ["python", "-m", "backend", "generate", "--resume", str(latest), "--out", str(out)]
-    return f"Go on with: {shlex.join(command)}"
+    command = ["python", "-m", "backend", "generate", "--resume", str(checkpoint), "--out", str(out)]
+    return f"Go on with: {subprocess.list2cmdline(command) if sys.platform == 'win32' else shlex.join(command)}"
 
 
 def _serve(arguments: argparse.Namespace) -> int:
     from .service.server import serve
 
     a = arguments
+    if not 0 <= a.idle_s < math.inf:
+        raise RequestError(f"must be 0 or more seconds, got {a.idle_s:g}", where="--idle-s", remedy="0 is for ever")
+    if a.parent_pid is not None and not 0 < a.parent_pid < 2**31:
+        raise RequestError(f"is no process: {a.parent_pid}", where="--parent-pid", remedy="Give a process's number")
     return serve(a.host, a.port, a.data, a.parent_pid, a.device, a.idle_s)
 
 

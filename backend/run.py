@@ -10,9 +10,10 @@ import torch
 
 from .checkpoint import Checkpoint
 from .export.files import check_writable
-from .export.result import OnPart, Written, write_result
+from .export.result import FILES, OnPart, Written, write_result
 from .generate import OnStep, Step, generate
 from .guidance.models import Models, load_models
+from .out_of_memory import explain_memory, is_memory_error, suggest_for_writing
 from .prepare import prepare, with_meshes
 from .presets import settings_for
 from .scene.given import make_given
@@ -44,7 +45,7 @@ def run(
     """
     started = time.monotonic()
     settings = settings_for(request.preset, request.settings)
-    check_writable(folder)
+    check_writable(folder, FILES)
     if resume:
         given, (request, warnings) = None, prepare(request)
     else:
@@ -68,7 +69,12 @@ def run(
     loading_s = time.monotonic() - started
     outcome = generate(request, settings, models, device, after_step, checkpoint, resume, given)
     timings_s = {"loading": loading_s, "optimisation": outcome.seconds}
-    written = write_result(folder, request, settings, outcome.scene, outcome.rewards, timings_s, warnings, on_part)
+    try:
+        written = write_result(folder, request, settings, outcome.scene, outcome.rewards, timings_s, warnings, on_part)
+    except Exception as error:
+        if is_memory_error(error):  # what a step needs is not to blame
+            raise explain_memory(error, lambda share: suggest_for_writing(settings), device) from error
+        raise
     if keep and checkpoint.is_file():
         checkpoint.replace(keep)
     checkpoint.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ import torch
 from backend.checkpoint import Checkpoint
 from backend.cli import main
 from backend.errors import OutputError
+from backend.export.files import written_together
 from backend.export.result import TURNTABLE_FRAMES
 from backend.run import CHECKPOINT, run
 from backend.schema import read_request
@@ -160,6 +161,57 @@ def test_a_run_that_is_stopped_while_its_result_is_written_leaves_the_earlier_on
         run(read_request(request_data), tmp_path, CPU, lambda step: None, lambda text: None, on_part=stop)
     assert sorted(path.name for path in tmp_path.iterdir()) == [CHECKPOINT, "scene.glb"]
     assert (tmp_path / "scene.glb").read_bytes() == b"of an earlier run"
+
+
+def test_where_one_file_cannot_take_its_place_all_earlier_ones_are_put_back(tmp_path) -> None:
+    names = ("a", "b", "c")
+    (tmp_path / "a").write_bytes(b"of an earlier run")
+    (tmp_path / "c").mkdir()  # in the way
+
+    def write_all() -> None:
+        with written_together(tmp_path, names) as stage:
+            stage.mkdir()
+            for name in names:
+                (stage / name).write_bytes(b"of this run")
+
+    with pytest.raises(OutputError, match="folder"):
+        write_all()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c"]
+    assert (tmp_path / "a").read_bytes() == b"of an earlier run"
+
+
+def test_a_folder_in_a_results_place_is_refused_before_the_run(capsys, write, request_data, tmp_path) -> None:
+    (tmp_path / "out" / "scene.glb").mkdir(parents=True)
+    said = refused(capsys, "--request", write(request_data), "--out", str(tmp_path / "out"))
+    assert "scene.glb" in said and "folder" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["scene.glb"]
+
+
+def test_a_run_stopped_before_its_first_step_does_not_offer_the_earlier_ones_checkpoint(
+    capsys, write, request_data, tmp_path, monkeypatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / CHECKPOINT).write_bytes(b"of an earlier run")
+
+    def stop(*given, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("backend.run.load_models", stop)
+    assert main(["generate", "--request", write(request_data), "--out", str(out)]) == 130
+    assert "No checkpoint" in capsys.readouterr().err
+    assert (out / CHECKPOINT).read_bytes() == b"of an earlier run"
+
+
+def test_memory_that_runs_out_ends_with_one_message(capsys, write, request_data, tmp_path, monkeypatch) -> None:
+    def refuse(*given, **more):
+        raise MemoryError("Unable to allocate 17.5 MiB for an array")
+
+    for part, says in (("write_result", "texture_px"), ("generate", "views")):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"backend.run.{part}", refuse)
+            said = refused(capsys, "--request", write(request_data), "--out", str(tmp_path / part))
+            assert "too little memory: 17.5 MiB" in said and says in said
 
 
 def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_resume(write, request_data, tmp_path) -> None:

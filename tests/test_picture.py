@@ -116,6 +116,43 @@ def test_a_picture_cut_short_is_refused(save) -> None:
         read_picture(path)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("name", ["in.tiff", "in.gif", "in.avif", "in.webp", "in.jpg", "in.png"])
+def test_damage_anywhere_is_refused_in_plain_words_or_read(save, name) -> None:
+    whole = save(Image.fromarray(gradient()), name).read_bytes()
+    rng, refused = np.random.default_rng(0), 0
+    path = save(Image.fromarray(gradient()), name)
+    for _ in range(150):
+        bytes_ = np.frombuffer(whole, np.uint8).copy()
+        bytes_[rng.integers(0, min(len(bytes_), 300), 3)] = rng.integers(0, 256, 3)
+        path.write_bytes(bytes_.tobytes())
+        try:
+            read_picture(path)
+        except RequestError:
+            refused += 1
+    assert refused > 5
+
+
+def test_a_photo_with_odd_tags_is_read_and_turned(save) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 72.0
+    image = Image.fromarray(gradient())
+    path = save(image, "in.png", exif=b"Exif\0\0" + exif.tobytes()[6:])
+    assert read_picture(path)[0].shape == (1, SIZE[0], SIZE[1], 3)
+
+
+def test_a_transparent_grey_of_sixteen_bits_becomes_white(save) -> None:
+    grey = np.full(SIZE[::-1], 40000, np.uint16)
+    grey[:10] = 7
+    picture, _ = read_picture(save(Image.fromarray(grey), transparency=7))
+    assert picture[0, :10].min() == 1.0 and picture[0, 10:].max() < 0.7
+
+
+def test_a_picture_of_too_many_pixels_is_refused_by_its_header(save) -> None:
+    with pytest.raises(RequestError, match="Scale it down to 8192"):
+        read_picture(save(Image.new("1", (9000, 9000))))
+
+
 def test_what_is_not_there_or_a_folder_is_refused(tmp_path) -> None:
     for path in (tmp_path / "none.png", tmp_path):
         with pytest.raises(RequestError, match="cannot be read"):

@@ -149,6 +149,11 @@ def test_a_taken_port_and_a_foreign_name_are_refused(start, tmp_path) -> None:
     assert "cannot listen on" in refused("--data", str(tmp_path / "other"), "--port", "99999")
 
 
+def test_times_and_parents_that_cannot_be_are_refused(tmp_path) -> None:
+    assert "--idle-s" in refused("--data", str(tmp_path), "--idle-s", "-1")
+    assert "--parent-pid" in refused("--data", str(tmp_path), "--parent-pid", "99999999999999999999")
+
+
 def test_a_data_folder_that_cannot_be_written_is_refused(tmp_path) -> None:
     (tmp_path / "file").write_text("in the way")
     assert "could not be written" in refused("--data", str(tmp_path / "file" / "data"))

@@ -11,10 +11,10 @@ import torch
 
 import backend
 from backend.errors import OutputError, RequestError
+from backend.out_of_memory import explain_memory, is_memory_error, suggest
 from backend.presets import PRESETS, settings_for
 from backend.service.folder import CHECKPOINT, FINAL, DataFolder, checkpoint_of, log_tail
 from backend.service.jobs import Jobs
-from backend.service.memory import explain_memory, is_memory_error, suggest
 from backend.service.preview import write_preview
 from backend.service.refine import with_more_steps
 from backend.service.requests import read_scene
@@ -228,7 +228,7 @@ def test_what_is_suggested_is_allowed_and_less() -> None:
     for share in (0.01, 0.3, 0.8, 1.0, 5.0):
         text = suggest(PRESETS["starter"], share)
         assert text and text[0].isupper()
-    assert "--device cpu" in suggest(settings_for("starter", {"views": 1, "final_resolution": 8}), 0.1)
+    assert "more memory" in suggest(settings_for("starter", {"views": 1, "final_resolution": 8}), 0.1)
 
 
 def test_with_big_networks_what_costs_only_time_is_suggested_first() -> None:

@@ -75,6 +75,24 @@ def test_a_job_that_runs_when_the_service_is_ended_is_interrupted_with_its_last_
     assert job["has_checkpoint"]  # though none was due
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no process groups to signal")
+def test_a_signal_to_the_whole_group_interrupts_the_job_and_keeps_its_last_step(tmp_path) -> None:
+    service = Service(tmp_path / "data", start_new_session=True)
+    try:
+        job_id = service.submit(scene(LONG | {"steps": 100_000, "checkpoint_every_s": 1e6}))["id"]
+        next(event for event in service.events(job_id) if event.kind == "progress" and event.data["step"] >= 2)
+        os.killpg(service.process.pid, signal.SIGTERM)  # as systemd and `timeout` do
+        service.process.wait(60)
+    finally:
+        service.kill()
+    again = Service(service.data)
+    try:
+        job = again.job(job_id)
+        assert job["state"] == "interrupted" and job["has_checkpoint"]
+    finally:
+        again.kill()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="sets another process's memory limit, as Linux alone allows")
 def test_a_job_that_needs_more_memory_than_there_is_says_what_would_fit_and_the_next_one_runs(started) -> None:
     import resource

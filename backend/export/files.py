@@ -64,8 +64,9 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 def written_together(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """A folder for files of these names, which move into `folder` when the block ends well and vanish when it does not.
 
-    So files that belong together are never of two runs. They move in the order of `names`. What a killed process left
-    is removed first. Raises OutputError, naming the place where the file was to be.
+    So files that belong together are never of two runs: where one of them cannot take its place, all that stood there
+    before is put back. They move in the order of `names`. What a killed process left is removed first. Raises
+    OutputError, naming the place where the file was to be.
     """
     stage = folder / UNFINISHED
     try:
@@ -75,17 +76,38 @@ def written_together(folder: Path, names: Sequence[str]) -> Iterator[Path]:
         except OutputError as error:
             where = error.where.replace(str(stage), str(folder))
             raise OutputError(error.what, where=where, remedy=error.remedy) from error
-        for name in names:
-            try:
-                os.replace(stage / name, folder / name)
-            except OSError as error:
-                raise output_error(error, folder / name) from error
+        _move_all(stage, folder, names)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def check_writable(folder: Path) -> None:
+def _move_all(stage: Path, folder: Path, names: Sequence[str]) -> None:
+    """Every file of the stage onto its place in the folder, or none: on a failure the earlier ones are put back."""
+    earlier, moved = stage / "earlier", list[str]()
+    earlier.mkdir(parents=True, exist_ok=True)
+    try:
+        for name in names:
+            try:
+                if (folder / name).exists():
+                    shutil.copy2(folder / name, earlier / name)
+                moved.append(name)
+                os.replace(stage / name, folder / name)
+            except OSError as error:
+                raise output_error(error, folder / name) from error
+    except BaseException:
+        for name in moved:
+            with suppress(OSError):
+                if (earlier / name).exists():
+                    os.replace(earlier / name, folder / name)
+                elif not (stage / name).exists():  # it had moved to where nothing was
+                    (folder / name).unlink(missing_ok=True)
+        raise
+
+
+def check_writable(folder: Path, names: Sequence[str] = ()) -> None:
     """Nothing, when files can be written in `folder` (made if it is missing); OutputError when they cannot.
+
+    names: of the files to come, none of which may be a folder.
 
     Called before a long run, so that the fault shows in its first second.
     """
@@ -95,6 +117,9 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"diorama")
             file.flush()
+        for name in names:
+            if (folder / name).is_dir():
+                raise output_error(IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)), folder / name)
     except OSError as error:
         raise output_error(error, folder) from error
 

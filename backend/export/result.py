@@ -31,6 +31,7 @@ VIEWS = {"front": (0.0, 12.0), "right": (90.0, 12.0), "back": (180.0, 12.0), "le
 THREE_QUARTER, ABOVE = (-35.0, 22.0), (-35.0, 55.0)
 TURNTABLE_FRAMES = 36
 GLB, SHEET, TURNTABLE, REPORT = "scene.glb", "preview.png", "turntable.gif", "report.json"
+FILES = (SHEET, TURNTABLE, REPORT, GLB)
 OnPart = Callable[[], None]
 SUPERSAMPLING = 2  # pictures are rendered so much larger, then averaged
 
@@ -57,9 +58,9 @@ def write_result(
     on_part: called before each object, each picture and at the end. An exception from it ends the writing, and what
     stood in the folder before is still there. Raises OutputError.
     """
-    names, started = (SHEET, TURNTABLE, REPORT, GLB), time.monotonic()
+    started = time.monotonic()
     index = {slot.name: i for i, slot in enumerate(request.slots)}
-    with torch.no_grad(), written_together(folder, names) as stage:
+    with torch.no_grad(), written_together(folder, FILES) as stage:
         surfaces = scene.surfaces(training=False)
         exported = _export(stage / GLB, request, settings, scene, surfaces, rewards, on_part)
         made = {e.name: _written_mesh(e, scene, index[e.name]) for e in exported}

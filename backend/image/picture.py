@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import RequestError
 from .size import check_size
+
+# What Pillow's readers raise for damaged files, beside OSError.
+DAMAGED = (SyntaxError, ValueError, TypeError, LookupError, RuntimeError, OverflowError, EOFError, struct.error)
+ORIENTATION = 0x0112  # EXIF
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def read_picture(path: Path) -> tuple[Tensor, list[str]]:
@@ -23,10 +37,10 @@ def read_picture(path: Path) -> tuple[Tensor, list[str]]:
     where = str(path)
     try:
         with Image.open(path) as file:
+            check_size(*file.size, where)
             notes = _notes(file, path)
             file.load()
-            image = ImageOps.exif_transpose(file)
-            values = _rgb(image, where)
+            values = _rgb(_upright(file), where)
     except RequestError:
         raise
     except Image.DecompressionBombError as error:
@@ -36,10 +50,8 @@ def read_picture(path: Path) -> tuple[Tensor, list[str]]:
     except OSError as error:
         what = f"cannot be read: {error.strerror or error}"
         raise RequestError(what, where=where, remedy="Check the path, or save the picture anew") from error
-    except (SyntaxError, ValueError) as error:  # Pillow's own for damaged files
+    except DAMAGED as error:
         raise RequestError(f"is damaged: {error}", where=where, remedy="Save the picture anew") from error
-    height, width = values.shape[:2]
-    check_size(width, height, where)
     return torch.from_numpy(values)[None], notes
 
 
@@ -55,6 +67,16 @@ def fit_picture(picture: Tensor, edge_px: int, multiple_px: int) -> Tensor:
         return picture
     planes = torch.nn.functional.interpolate(picture.permute(0, 3, 1, 2), size, mode="bicubic", antialias=True)
     return planes.permute(0, 2, 3, 1).clamp(0, 1)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF tag says. Pillow's own also writes the other tags anew, and fails on odd ones."""
+    method = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    if method is None:
+        return image
+    turned = image.transpose(method)
+    turned.info = image.info  # whether it has transparent parts
+    return turned
 
 
 def _notes(file: Image.Image, path: Path) -> list[str]:
@@ -78,6 +100,11 @@ def _rgb(image: Image.Image, where: str) -> NDArray[np.float32]:
         )
     if image.mode == "I" or image.mode.startswith("I;16"):  # Pillow's own conversion would clip it to white
         grey = np.asarray(image, np.float32) / 65535.0
+        if grey.max() > 1.0:
+            remedy = "Save it as an 8-bit or 16-bit sRGB PNG"
+            raise RequestError("has more than 16 bits a channel", where=where, remedy=remedy)
+        if isinstance(clear := image.info.get("transparency"), int):
+            grey[np.asarray(image) == clear] = 1.0
         return np.repeat(grey.clip(0.0, 1.0)[:, :, None], 3, axis=2)
     if image.has_transparency_data:
         image = image.convert("RGBA")

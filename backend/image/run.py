@@ -65,7 +65,7 @@ def run_image(
     started = time.monotonic()
     settings = settings_for(request)
     given, warnings = read_picture(picture) if picture else (None, [])
-    check_writable(folder)
+    check_writable(folder, (PICTURE, REPORT))
     prior, reward = models or load_image_models(request, settings, device)
     warnings += prompt_warnings(request, settings, prior)
     if reward and (cut := reward.words_cut(request.prompt)):

@@ -45,7 +45,7 @@ def advise_picture(request: dict[str, Any], share: float) -> str:
     fewer = max(1, min(int(settings.batch * min(share, 1.0)), settings.batch - 1))
     if fewer < settings.batch:
         return f"Set batch to {fewer} (now {settings.batch})"
-    return "Take the preset 'starter', a machine with more memory, or --device cpu"
+    return "Take the preset 'starter', or a machine with more memory"
 
 
 def _key(request: ImageRequest, settings: ImageSettings) -> tuple[Any, ...]:

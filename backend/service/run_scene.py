@@ -10,13 +10,13 @@ from ..checkpoint import Checkpoint
 from ..errors import RequestError
 from ..generate import Step
 from ..guidance.models import HEEDED, load_models
+from ..out_of_memory import suggest
 from ..presets import settings_for
 from ..progress import probability
 from ..run import run
 from ..schema import Relation, SceneRequest, Settings, read_request
 from .folder import FINAL
 from .loaded import Loaded
-from .memory import suggest
 from .requests import without_kind
 from .task import Task
 from .watcher import Watcher

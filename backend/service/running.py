@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 from ..errors import UserError
 from ..export.files import check_writable
+from ..out_of_memory import explain_memory, is_memory_error
 from .errors import as_body
 from .folder import LOG
 from .kinds import kind_of
 from .loaded import Loaded
-from .memory import explain_memory, is_memory_error
 from .requests import KindName
 from .run_picture import advise_picture, run_picture
 from .run_scene import advise_scene, run_scene

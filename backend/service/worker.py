@@ -61,7 +61,9 @@ class Inbox:
 
 def main(device_name: str) -> None:
     """Serve until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service says what to do
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # they reach the whole group; the service says what to do
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     line, inbox = Line(_taken_stdout()), Inbox(sys.stdin.buffer)
     try:
         from ..device import choose_device

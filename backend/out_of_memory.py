@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import torch
 
-from ..errors import UserError
-from ..presets import PRESETS
-from ..schema import Settings
+from .errors import UserError
+from .presets import PRESETS
+from .schema import Settings
 
 GIB = 2**30
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": GIB}
@@ -70,8 +70,14 @@ def suggest(settings: Settings, share: float) -> str:
     if COARSEST <= cubes < settings.final_resolution:
         ways.append(f"set final_resolution to {cubes} (now {settings.final_resolution})")
     ways += [f"take the preset {name!r}" for name, other in PRESETS.items() if _is_lighter(other, settings)]
-    text = ", or ".join(ways) or "take a machine with more memory, or --device cpu"
+    text = ", or ".join(ways) or "take a machine with more memory"
     return text[0].upper() + text[1:]
+
+
+def suggest_for_writing(settings: Settings) -> str:
+    """Which settings to lower where the optimisation had memory enough and the writing of its result had not."""
+    names = ("texture_px", "preview_px", "max_faces")
+    return f"Lower {', '.join(f'{name} (now {getattr(settings, name)})' for name in names)}"
 
 
 def _is_lighter(one: Settings, other: Settings) -> bool:
@@ -88,4 +94,4 @@ def _asked(text: str) -> int:
 
 
 def _gib(size: float) -> str:
-    return f"{size / GIB:.1f} GiB"
+    return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / 2**20:.1f} MiB"
