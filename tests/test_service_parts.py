@@ -4,6 +4,7 @@ import ast
 import os
 import sqlite3
 import threading
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,20 @@ def test_a_store_opened_again_has_everything_and_what_ran_is_interrupted(jobs) -
     assert [again.get(i).state for i in (running, cancelling, queued)] == ["interrupted", "cancelled", "queued"]
     (event,) = [event for event in again.store.events_after(running, 0) if event.kind == "done"]
     assert '"interrupted"' in event.data
+
+
+def test_the_time_a_killed_service_was_down_is_not_counted(jobs) -> None:
+    (job_id,) = accept(jobs)
+    jobs.take()
+    began = datetime.now(timezone.utc)
+    jobs.store.change(job_id, started=(began - timedelta(hours=9)).isoformat())
+    sign = jobs.data.job(job_id) / "log.txt"
+    sign.write_bytes(b"")
+    written = (began - timedelta(hours=8)).timestamp()
+    for path in sign.parent.iterdir():
+        os.utime(path, (written, written))
+    jobs.recover()
+    assert jobs.get(job_id).seconds == pytest.approx(3600, abs=1)
 
 
 def test_what_a_kill_cut_off_is_swept_and_results_are_kept_though_the_list_is_lost(jobs) -> None:

@@ -37,7 +37,8 @@ class Jobs:
         A folder with results stays, even if no job is known to own it: the list of jobs may have been lost.
         """
         for row in self.store.in_state(*BUSY):
-            self.end(row.id, "interrupted" if row.state == "running" else "cancelled")
+            state = "interrupted" if row.state == "running" else "cancelled"
+            self.end(row.id, state, worked_until=self._last_sign_of(row.id))
         sent = {part.file for part in PARTS}
         for path in (self.data.path / "jobs").iterdir():
             if path.is_dir() and {file.name for file in path.iterdir()} <= sent and not self.store.get(path.name):
@@ -59,6 +60,13 @@ class Jobs:
             shutil.rmtree(folder, ignore_errors=True)
             raise output_error(error, folder) if isinstance(error, OSError) else error from None
         return self._moved(job_id)
+
+    def _last_sign_of(self, job_id: str) -> datetime:
+        """When the job last wrote something: a killed service may have been down for long since then."""
+        written = [0.0]
+        with suppress(OSError):
+            written += [path.stat().st_mtime for path in self.data.job(job_id).iterdir()]
+        return datetime.fromtimestamp(max(written), timezone.utc)
 
     def find(self, job_id: str) -> Row:
         """Raises NotFound."""
@@ -160,14 +168,15 @@ class Jobs:
         error: UserError | None = None,
         warnings: list[str] | None = None,
         relations: list[dict[str, Any]] | None = None,
+        worked_until: datetime | None = None,
     ) -> Job:
-        """The job in its last state, with the events that say so."""
+        """The job in its last state, with the events that say so. worked_until: now, where it is not given."""
         with self.store.transaction():
             row = self.find(job_id)
             values: dict[str, Any] = {"error": as_body(error)["error"] if error else None}
             if row.state in BUSY and row.started:
-                began = datetime.fromisoformat(row.started)
-                values["seconds"] = (row.seconds or 0.0) + (datetime.now(timezone.utc) - began).total_seconds()
+                began, until = datetime.fromisoformat(row.started), worked_until or datetime.now(timezone.utc)
+                values["seconds"] = (row.seconds or 0.0) + max(0.0, (until - began).total_seconds())
             if warnings is not None:
                 values["warnings"] = warnings
             if relations is not None:
