@@ -131,13 +131,9 @@ class Settings(_Strict):
     max_faces: Annotated[int, Field(ge=100, le=2_000_000)]  # triangles of one object
     preview_px: Annotated[int, Field(ge=32, le=2048)]  # edge of a picture of the contact sheet
     checkpoint_every_s: Annotated[float, Field(gt=0)]  # seconds between two checkpoints
-    search_rounds: Annotated[int, Field(ge=0, le=1000)] = (
-        0  # of the search for places that the VLM takes for the relations
-    )
+    search_rounds: Annotated[int, Field(ge=0, le=1000)] = 0  # of trying places, weighed by what the VLM says of them
     search_samples: Annotated[int, Field(ge=2, le=1024)] = 24  # places tried in a round
-    search_spread: Annotated[float, Field(gt=0)] = (
-        0.8  # of the first round's places, in mean edges of the boxes that move
-    )
+    search_spread: Annotated[float, Field(gt=0)] = 0.8  # of the first round's, in mean edges of the boxes that move
     search_at: Share = 0.3  # progress at which the search is made: objects need their colours to be told apart
     vlm_views: Annotated[int, Field(ge=1, le=16)] = 2  # pictures of an object in a question to the VLM
     strategy: Strategy = "none"  # RewardSDS: how noise candidates are weighed
