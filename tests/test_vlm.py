@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from transformers import Qwen2VLImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+from transformers.quantizers.quantizers_utils import should_convert_module
 
 from backend.errors import ModelError
 from backend.guidance.preprocess import Preprocessing, fitted_size, read_preprocessing, to_patches
-from backend.guidance.vlm import VisionLanguageModel, load_vlm, message_parts
+from backend.guidance.vlm import UNQUANTISED, VisionLanguageModel, load_vlm, message_parts
 from backend.starter.vlm_model import MEAN, STD
 from tests.small_vlms import FAMILIES, write_small_vlm
 
@@ -165,6 +166,12 @@ def test_nothing_in_the_network_changes_or_collects_gradient(vlm) -> None:
 def test_unknown_words_are_named_once_in_order(vlm) -> None:
     assert vlm.unknown_words("a red teapot, on top of a Wooden teapot") == ["teapot", "Wooden"]
     assert vlm.unknown_words("a red cube") == []
+
+
+def test_four_bits_leave_the_vision_part_and_the_answer_as_they_are(vlm) -> None:
+    linear = [name for name, part in vlm.network.named_modules() if isinstance(part, torch.nn.Linear)]
+    converted = {name for name in linear if should_convert_module(name, UNQUANTISED)}
+    assert {name for name in linear if ".visual." not in name and name != "lm_head"} == converted
 
 
 def test_truncated_weights_are_a_clear_error(folder, tmp_path) -> None:

@@ -34,6 +34,7 @@ KINDS: dict[str, type[PreTrainedModel]] = {  # by the config's model_type
     "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration,
     "qwen3_vl": Qwen3VLForConditionalGeneration,
 }
+UNQUANTISED = ["model.visual", "lm_head"]  # by the names they begin with: the gradient to the pixels goes through these
 _QUESTION = "QUESTION"  # stands for the question while the chat template is taken apart
 
 
@@ -203,7 +204,7 @@ def _four_bit_options(device: torch.device, dtype: torch.dtype) -> dict[str, Any
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=["visual", "lm_head"],  # the gradient to the pixels goes through these
+        llm_int8_skip_modules=UNQUANTISED,
     )
     return {"quantization_config": config, "device_map": {"": device}}
 
