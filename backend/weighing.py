@@ -27,7 +27,13 @@ def needed(weighing: Weighing) -> int:
 
 
 def check_candidates(count: int, weighing: Weighing, where: str = "settings.candidates") -> None:
-    """Raise RequestError when there are fewer candidates than the strategy needs."""
+    """Raise RequestError when there are fewer candidates than the strategy needs, or none of them would count."""
+    if weighing.strategy == "min-max" and not weighing.best_weight + weighing.worst_weight:
+        raise RequestError(
+            "min-max with best_weight 0 and worst_weight 0 leaves no candidate to count",
+            where="settings.best_weight",
+            remedy="Give one of them more than 0, such as 0.9 and 0.1",
+        )
     if count < needed(weighing):
         raise RequestError(
             f"strategy {weighing.strategy!r} needs {needed(weighing)} candidates or more, got {count}",

@@ -39,6 +39,11 @@ def test_weighted_does_not_change_with_the_scores_scale() -> None:
     torch.testing.assert_close(once, thrice)
 
 
+def test_min_max_without_any_weight_is_refused_with_the_remedy() -> None:
+    with pytest.raises(RequestError, match=r"settings\.best_weight: .*no candidate .*0\.9 and 0\.1"):
+        check_candidates(4, Weighing("min-max", best_weight=0.0, worst_weight=0.0))
+
+
 @pytest.mark.parametrize("strategy", ["none", "best", "weighted", "min-max"])
 def test_equal_scores_give_finite_weights(strategy) -> None:
     assert candidate_weights(torch.zeros(4), Weighing(strategy)).isfinite().all()
