@@ -116,6 +116,13 @@ def make_optimizer(scene: Scene, settings: Settings) -> torch.optim.Adam:
     return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-12)
 
 
+def set_rates(optimizer: torch.optim.Optimizer, s: Settings, progress: float) -> None:
+    """The optimiser's learning rates at this progress: late steps are short, so that the noise of each averages out."""
+    left = s.lr_end ** between(s.lr_falls_from, 1.0, progress)
+    for group in optimizer.param_groups:
+        group["lr"] = left * getattr(s, f"lr_{group['name']}")
+
+
 def whose_turn(step: int, count: int) -> int:
     """The object a step looks at: each once in `count` steps, every such round begun by the next one.
 
@@ -145,6 +152,7 @@ class _Loop:
         for name, loss in terms.items():
             self._require_finite(loss, f"the loss {name!r} is {loss.item()} at step {step}", index)
         weights = loss_weights(self.settings, progress)
+        set_rates(optimizer, self.settings, progress)
         optimizer.zero_grad(set_to_none=True)
         torch.stack([weights[name] * loss for name, loss in terms.items()]).sum().backward()
         self.scene.keep_looks_of_others(index)

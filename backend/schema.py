@@ -106,6 +106,8 @@ class Settings(_Strict):
     lr_geometry: Annotated[float, Field(gt=0)]  # Adam, signed distance, in longest edges
     lr_colour: Annotated[float, Field(gt=0)]  # Adam, feature grid and network
     lr_placement: Annotated[float, Field(gt=0)]  # Adam, metres and radians
+    lr_falls_from: Share = 0.65  # progress from which the learning rates fall, exponentially
+    lr_end: Annotated[float, Field(gt=0, le=1)] = 0.1  # share of them that is left at the end; 1: they stay
     colour_from: tuple[Share, Share]  # progress over which an object goes from one colour to all its colours
     scene_every: Annotated[int, Field(ge=1)]  # the whole scene is looked at every so many steps
     object_reward_weight: Annotated[float, Field(ge=0)]  # VLM's gradient for one object, in lengths of the prior's
@@ -157,6 +159,7 @@ class Settings(_Strict):
     network_dtype: Literal["float32", "float16", "bfloat16"] = (
         "float32"  # of the frozen networks; the CPU takes float32
     )
+    denoise_at_once: Annotated[int, Field(ge=1, le=1024)] = 32  # samples in one call of the denoiser
     encode_at_once: Annotated[int, Field(ge=0, le=16)] = 0  # views the autoencoder holds for the gradient; 0: all
     vae_tile_px: Annotated[int, Field(ge=0, le=4096, multiple_of=32)] = 0  # the autoencoder works on larger pictures in
     # tiles of this edge; 0: whole

@@ -10,7 +10,7 @@ import torch
 from backend import objective
 from backend.checkpoint import Checkpoint
 from backend.errors import OptimisationError, RequestError
-from backend.generate import Outcome, Step, _Loop, generate, make_optimizer, whose_turn
+from backend.generate import Outcome, Step, _Loop, generate, make_optimizer, set_rates, whose_turn
 from backend.guidance import questions
 from backend.guidance.critics import reward_pull
 from backend.guidance.models import Models, load_models
@@ -301,6 +301,14 @@ def test_another_seed_gives_another_object_and_the_same_one_the_same(models, tmp
     one, two, other = (go(models, tmp_path, {**ALONE, "seed": seed}, steps=2).scene.state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["slots.0.shape.sdf"], other["slots.0.shape.sdf"])
+
+
+def test_learning_rates_stay_and_then_fall_to_their_share(models) -> None:
+    loop, optimizer = make_loop(models, lr_falls_from=0.5, lr_end=0.01)
+    for progress, left in ((0.0, 1.0), (0.5, 1.0), (0.75, 0.1), (1.0, 0.01)):
+        set_rates(optimizer, loop.settings, progress)
+        for group in optimizer.param_groups:
+            assert group["lr"] == pytest.approx(left * getattr(loop.settings, f"lr_{group['name']}"))
 
 
 def test_objects_take_turns_and_none_always_begins_a_round() -> None:

@@ -45,7 +45,7 @@ class Distiller:
         """
         own = self.own.get(index)
         distilled = score_pull(
-            ViewDenoiser(self.prior, condition),
+            ViewDenoiser(self.prior, condition, self.settings.denoise_at_once),
             pictures,
             self.settings,
             progress,
