@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1", help="name or address to listen on (default: %(default)s)")
     serve.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
     serve.add_argument("--data", type=Path, metavar="DIR", help="folder for jobs and token (default: the user's own)")
-    serve.add_argument("--parent-pid", type=int, metavar="N", help="end when that process has ended")
+    serve.add_argument("--parent-pid", type=int, metavar="N", help="end with that process and those that joined it")
     serve.add_argument("--device", choices=DEVICES, default="auto", help="default: %(default)s")
     serve.add_argument(
         "--idle-s", type=float, default=1800.0, help="end after so long without job or client, 0: never (default: 1800)"

@@ -56,9 +56,10 @@ class Told(NamedTuple):
 class Service:
     """`python -m backend serve` on a data folder."""
 
-    def __init__(self, data: Path, *options: str, **kept: Any) -> None:
+    def __init__(self, data: Path, *options: str, parent: int | None = os.getpid(), **kept: Any) -> None:
         self.data = data
-        common = ["--data", str(data), "--device", "cpu", "--parent-pid", str(os.getpid())]
+        common = ["--data", str(data), "--device", "cpu"]
+        common += [] if parent is None else ["--parent-pid", str(parent)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "backend", "serve", *common, *options],
             cwd=ROOT,

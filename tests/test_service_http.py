@@ -18,12 +18,13 @@ SOME_ID = "20260101-000000-abcdef"
 ROUTES = [
     *[
         ("GET", f"/v1/{name}")
-        for name in ("presets", "models", "vocabulary", "jobs", f"jobs/{SOME_ID}", "openapi.json")
+        for name in ("presets", "models", "vocabulary", "jobs", f"jobs/{SOME_ID}", "openapi.json", "clients")
     ],
     *[("GET", f"/v1/jobs/{SOME_ID}/{name}") for name in ("events", *FILES)],
     *[("POST", f"/v1/jobs/{SOME_ID}/{name}") for name in ("cancel", "resume")],
-    *[("POST", f"/v1/{name}") for name in ("parse", "jobs", "unload", "shutdown")],
+    *[("POST", f"/v1/{name}") for name in ("parse", "jobs", "unload", "shutdown", "clients")],
     ("DELETE", f"/v1/jobs/{SOME_ID}"),
+    ("DELETE", "/v1/clients/1"),
 ]
 
 

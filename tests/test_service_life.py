@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from backend.service.errors import WrongState
+from backend.service.lifetime import Lifetime
 from tests.service_server import ROOT, Service
 
 
@@ -119,6 +121,59 @@ def test_it_ends_with_its_parent(start) -> None:
     parent.wait()
     assert service.process.wait(60) == 0
     assert is_gone(service.worker_pid())
+
+
+@pytest.fixture
+def other():
+    """Another process, which runs until the test's end."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_it_outlives_its_parent_while_another_client_runs(start, other) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    service = start("--parent-pid", str(parent.pid))
+    joined = service.ask("POST", "/v1/clients", 200, json={"pid": other.pid}).json()
+    assert sorted(joined["pids"]) == sorted([parent.pid, other.pid])
+    parent.kill()
+    time.sleep(3.0)  # the dead parent is a zombie, as one whose own parent does not care
+    assert service.process.poll() is None
+    assert service.ask("GET", "/v1/clients", 200).json() == {"pids": [other.pid]}
+    other.kill()
+    assert service.process.wait(60) == 0
+    parent.wait()
+
+
+def test_it_ends_when_its_last_client_leaves_and_not_before(start, other) -> None:
+    service = start("--parent-pid", str(other.pid))
+    me = os.getpid()
+    service.ask("POST", "/v1/clients", 200, json={"pid": me})
+    assert service.ask("DELETE", "/v1/clients/999999999", 200).json()["pids"] == [other.pid, me]
+    assert service.ask("DELETE", f"/v1/clients/{other.pid}", 200).json() == {"pids": [me]}
+    time.sleep(2.0)
+    assert service.process.poll() is None
+    assert service.ask("DELETE", f"/v1/clients/{me}", 200).json() == {"pids": []}
+    assert service.process.wait(60) == 0
+
+
+def test_one_that_was_started_by_hand_outlives_its_clients(start) -> None:
+    service = start(parent=None)
+    service.ask("POST", "/v1/clients", 200, json={"pid": os.getpid()})
+    service.ask("DELETE", f"/v1/clients/{os.getpid()}", 200)
+    time.sleep(2.0)
+    assert service.ask("GET", "/v1/clients", 200).json() == {"pids": []}
+
+
+def test_who_joins_while_it_ends_is_refused() -> None:
+    ended = []
+    lifetime = Lifetime(os.getpid(), 0, lambda: False, lambda: ended.append(True))
+    assert lifetime.join(os.getpid()) == [os.getpid()]
+    lifetime.leave(os.getpid())
+    assert ended == [True]
+    with pytest.raises(WrongState):
+        lifetime.join(os.getpid())
 
 
 def test_an_orphan_ends_though_nobody_buried_its_parent(tmp_path) -> None:

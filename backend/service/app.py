@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from .. import __version__
 from ..presets import settings_for
 from . import catalogue, events
+from .clients import add_clients
 from .dispatcher import Dispatcher
 from .errors import NotFound, Unauthorised
 from .faults import add_handlers
@@ -22,6 +23,7 @@ from .folder import ID_PATTERN, new_id
 from .guard import Guard
 from .jobs import Jobs
 from .kinds import KINDS, PARTS
+from .lifetime import Lifetime
 from .uploads import read_upload
 from .wire import (
     ErrorBody,
@@ -85,9 +87,8 @@ class Parts(NamedTuple):
     dispatcher: Dispatcher
     token: str
     host: str  # as configured
-    seen: Callable[[], None]  # called for every request
+    lifetime: Lifetime
     ending: Callable[[], bool]  # whether the service ends
-    end: Callable[[], None]  # ends it
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -119,10 +120,11 @@ def create_app(parts: Parts) -> FastAPI:
     _add_questions(guarded, parts)
     _add_jobs(guarded, parts)
     _add_files(guarded, parts)
+    add_clients(guarded, parts.lifetime)
     guarded.add_api_route("/openapi.json", app.openapi, include_in_schema=False, response_model=None)
     app.include_router(guarded)
     add_handlers(app)
-    app.add_middleware(Guard, host=parts.host, seen=parts.seen)
+    app.add_middleware(Guard, host=parts.host, seen=parts.lifetime.seen)
     return app
 
 
@@ -151,7 +153,7 @@ def _add_questions(router: APIRouter, parts: Parts) -> None:
 
     @router.post("/shutdown", status_code=202)
     def shutdown() -> dict[str, str]:
-        parts.end()
+        parts.lifetime.end()
         return {}
 
 

@@ -1,13 +1,14 @@
-"""When the service ends by itself: its parent died, or nobody has needed it for long."""
+"""When the service ends by itself: the processes it is there for have ended, or nobody has needed it for long."""
 
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable
+
+from .errors import WrongState
+from .neighbours import Neighbour
 
 WATCH_S = 1.0
 
@@ -15,15 +16,20 @@ logger = logging.getLogger(__name__)
 
 
 class Lifetime:
-    """Watches from a thread, and calls `end` once."""
+    """Watches from a thread, and calls `end` once. Its other methods may be called from any thread."""
 
     def __init__(
         self, parent_pid: int | None, idle_s: float, busy: Callable[[], bool], end: Callable[[], None]
     ) -> None:
-        """idle_s: seconds without a client or a job; 0 for ever. busy: whether there are jobs to run."""
-        self._parent = Parent(parent_pid) if parent_pid else None
+        """parent_pid: the first client; without one the service was started by hand, and outlives all its clients.
+
+        idle_s: seconds without a request or a job; 0 for ever. busy: whether there are jobs to run.
+        """
+        self._by_hand = parent_pid is None
+        self._clients = {} if parent_pid is None else {parent_pid: Neighbour(parent_pid)}
         self._idle_s, self._busy, self._end = idle_s, busy, end
         self._last = time.monotonic()
+        self._lock, self._ending = threading.Lock(), False
 
     def seen(self) -> None:
         """Somebody needs the service."""
@@ -32,57 +38,53 @@ class Lifetime:
     def start(self) -> None:
         threading.Thread(target=self._watch, name="lifetime", daemon=True).start()
 
-    def _watch(self) -> None:
-        while True:
-            time.sleep(min(WATCH_S, self._idle_s / 4 or WATCH_S))
-            if self._parent and not self._parent.alive:
-                logger.info("the parent process has ended")
-                break
-            if self._busy():
-                self.seen()
-            if self._idle_s and time.monotonic() - self._last > self._idle_s:
-                logger.info("idle for %.0f s", self._idle_s)
-                break
+    def clients(self) -> list[int]:
+        """The ids of the processes that the service is there for."""
+        with self._lock:
+            self._forget_the_dead()
+            return list(self._clients)
+
+    def join(self, pid: int) -> list[int]:
+        """The clients, this process now among them. Raises WrongState when the service ends already."""
+        with self._lock:
+            if self._ending:
+                raise WrongState("the service ends", where="clients", remedy="Start it again once it has ended")
+            self._clients.setdefault(pid, Neighbour(pid))
+            self._forget_the_dead()
+            return list(self._clients)
+
+    def leave(self, pid: int) -> list[int]:
+        """The clients that are left when this process needs the service no longer. After the last one it ends."""
+        with self._lock:
+            known = self._clients.pop(pid, None) is not None
+            self._forget_the_dead()
+            if known and not self._clients and not self._by_hand:
+                logger.info("the last client has left")
+                self._begin_to_end()
+            return list(self._clients)
+
+    def end(self) -> None:
+        """End now, whoever is there."""
+        with self._lock:
+            self._begin_to_end()
+
+    def _begin_to_end(self) -> None:
+        self._ending = True
         self._end()
 
+    def _forget_the_dead(self) -> None:
+        self._clients = {pid: client for pid, client in self._clients.items() if client.alive}
 
-class Parent:
-    """The process this one is not to outlive."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._is_ours = sys.platform != "win32" and os.getppid() == pid
-        self._handle = _open_process(pid) if sys.platform == "win32" else None
-
-    @property
-    def alive(self) -> bool:
-        if sys.platform == "win32":
-            return _is_running(self._handle)
-        if self._is_ours:  # an orphan has another parent; a dead one that nobody waited for still has its number
-            return os.getppid() == self._pid
-        try:
-            os.kill(self._pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
-
-
-def _open_process(pid: int) -> int:
-    """A handle of the process, which keeps its number from being given to another; 0 where it is gone. Windows only."""
-    import ctypes
-
-    synchronize = 0x0010_0000
-    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined,unused-ignore]
-    kernel.OpenProcess.restype = ctypes.c_void_p
-    return kernel.OpenProcess(synchronize, False, pid) or 0
-
-
-def _is_running(handle: int | None) -> bool:
-    """Whether the process of the handle has not ended. Windows only."""
-    import ctypes
-
-    timed_out = 0x102
-    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined,unused-ignore]
-    return bool(handle) and kernel.WaitForSingleObject(ctypes.c_void_p(handle), 0) == timed_out
+    def _watch(self) -> None:
+        while not self._ending:
+            time.sleep(min(WATCH_S, self._idle_s / 4 or WATCH_S))
+            if self._busy():
+                self.seen()
+            with self._lock:
+                self._forget_the_dead()
+                if not self._clients and not self._by_hand:
+                    logger.info("the processes it was there for have ended")
+                    self._begin_to_end()
+                elif self._idle_s and time.monotonic() - self._last > self._idle_s:
+                    logger.info("idle for %.0f s", self._idle_s)
+                    self._begin_to_end()

@@ -74,9 +74,8 @@ def _serve(
         dispatcher=dispatcher,
         token=folder.token(),
         host=host,
-        seen=lifetime.seen,
+        lifetime=lifetime,
         ending=lambda: server.should_exit,
-        end=lambda: server.end(),
     )
     config = uvicorn.Config(
         create_app(parts),

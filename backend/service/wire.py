@@ -10,6 +10,8 @@ from ..schema import Relation, Settings, Slot
 from .folder import ID_PATTERN
 from .requests import AnyJob, KindName
 
+MOST_PID = 2**31 - 1
+
 State = Literal["queued", "running", "cancelling", "done", "failed", "cancelled", "interrupted"]
 ENDED: tuple[State, ...] = ("done", "failed", "cancelled", "interrupted")
 
@@ -160,3 +162,15 @@ class ResumeRequest(_Asked):
 
 class Freed(BaseModel):
     freed: bool
+
+
+class Client(_Asked):
+    """A program on the service's machine that needs it."""
+
+    pid: int = Field(ge=1, le=MOST_PID)
+
+
+class Clients(BaseModel):
+    """The processes that the service is there for: it ends after the last of them, unless it was started by hand."""
+
+    pids: list[int]
