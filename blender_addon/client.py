@@ -27,13 +27,14 @@ class Client:
     """A backend at `address` (http://host:port). Every method raises BackendError, and none blocks for ever.
 
     timeout_s bounds one whole exchange of JSON; of uploads, downloads and events it bounds only the silence in between.
+    After `stop` every method raises Cancelled, at once.
     No connection is kept between calls: one Client may be used by several threads.
     """
 
-    def __init__(self, address: str, token: str, timeout_s: float = 10.0) -> None:
+    def __init__(self, address: str, token: str, timeout_s: float = 10.0, stop: threading.Event | None = None) -> None:
         self.target = read_address(address)
         self.token = token.strip()
-        self.timeout_s = timeout_s
+        self.timeout_s, self.stop = timeout_s, stop
         if not (self.token.isascii() and self.token.isprintable()):
             raise BackendError("The token holds characters that no token has", "", "Copy it again", "settings")
 
@@ -120,20 +121,26 @@ class Client:
                 stop.wait(min(0.5 * 2 ** (failures - 1), 5.0))
 
     def download(
-        self,
-        id: str,
-        name: str,
-        path: Path,
-        on_progress: Callable[[int, int | None], None] | None = None,
-        stop: threading.Event | None = None,
+        self, id: str, name: str, path: Path, on_progress: Callable[[int, int | None], None] | None = None
     ) -> Path:
         """`path`, which now holds the job's file `name` ("result.glb", "preview.jpg", ...) to its last byte.
 
         Until then nothing stands at `path` (or what stood there before). on_progress(bytes so far, bytes or None).
-        Raises Cancelled after `stop`.
         """
-        with self._answer("GET", _path(id, name), silence_s=self.timeout_s, stop=stop) as response:
+        with self._answer("GET", _path(id, name), silence_s=self.timeout_s) as response:
             return save_body(response, self.target, Path(path), on_progress)
+
+    def users(self) -> list[int]:
+        """The ids of the processes that need the backend, which runs on their machine."""
+        return self._pids("GET", "/v1/clients")
+
+    def join(self, pid: int) -> list[int]:
+        """Those, this process now among them. Until it ends or leaves, so long the backend runs, unless it is idle."""
+        return self._pids("POST", "/v1/clients", {"pid": pid})
+
+    def leave(self, pid: int) -> list[int]:
+        """Those that are left; without any, the backend ends, unless it was started by hand."""
+        return self._pids("DELETE", f"/v1/clients/{pid}")
 
     def shutdown(self) -> None:
         """Nothing; the backend is ending."""
@@ -151,6 +158,12 @@ class Client:
         silence_s = max(EVENTS_SILENCE_S, self.timeout_s)
         with self._answer("GET", _path(id, "events"), headers=headers, silence_s=silence_s, stop=stop) as response:
             yield from read_events(response, self.target, last_id or 0)
+
+    def _pids(self, method: str, path: str, body: dict[str, Any] | None = None) -> list[int]:
+        pids = self._json(method, path, body).get("pids")
+        if not isinstance(pids, list) or not all(isinstance(pid, int) for pid in pids):
+            raise not_ours(self.target)
+        return pids
 
     def _json(self, method: str, path: str, body: dict[str, Any] | None = None, *, patience: int = 1) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
@@ -179,7 +192,7 @@ class Client:
         """The answer to a request with our token, its body not yet read. Raises BackendError for a bad status."""
         headers = {**(headers or {}), **({"Authorization": f"Bearer {self.token}"} if self.token else {})}
         with exchange(
-            self.target, method, path, headers, body, silence_s=silence_s, total_s=total_s, stop=stop
+            self.target, method, path, headers, body, silence_s=silence_s, total_s=total_s, stop=stop or self.stop
         ) as response:
             if not 200 <= response.status < 300:
                 raise refusal(response, self.target)

@@ -1,31 +1,26 @@
-"""What the network thread does: the connection, and a method for each thing that can be asked for. No bpy."""
+"""What the network thread does: a method for each thing that can be asked for. No bpy."""
 
 import contextlib
 import json
 import queue
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import link
 from .answers import Job, read_job
-from .backend_process import Backend
 from .client import Client
+from .connection import Connection
 from .install import Installer
 from .link import Config
-from .messages import BackendError
+from .messages import BackendError, Cancelled
 from .parts import Part
 
 HISTORY_PAGE = 20
 FILES = ("result.glb", "result.png", "report.json", "preview.png", "turntable.gif", "log")  # what "show files" fetches
-
-
-class Message(NamedTuple):
-    """Something for the main thread."""
-
-    kind: str  # backend, submitted, job, progress, preview, thumbnail, result, files, history, deleted, ...
-    data: Any = None
+OTHERS_S = 5.0  # between two looks at jobs that somebody else sent
 
 
 class Command(NamedTuple):
@@ -36,35 +31,29 @@ class Command(NamedTuple):
     arguments: dict[str, Any]
 
 
-class Errands:
-    """A connection and what is done with it. Every method runs in the network thread; answers go into `messages`."""
+class Errands(Connection):
+    """What is done with a connection; answers go into `messages`."""
 
     def __init__(self) -> None:
-        self.messages: queue.Queue[Message] = queue.Queue()
+        super().__init__()
         self._commands: queue.Queue[Command | None] = queue.Queue()
-        self._closing = threading.Event()
-        self._give_up = threading.Event()  # the user does not want to wait for the backend's start any longer
         self._cancel_install = threading.Event()
-        self._config: Config | None = None
-        self._client: Client | None = None
-        self._backend: Backend | None = None
-        self._owned = False  # the local backend was started here
         self._followed: str | None = None  # id of the job whose events are listened to
         self._last_event: int | None = None
+        self._mute = False  # that the followed job cannot be heard has been said
         self._preview = 0
         self._retry_at = 0.0
         self._missing: list[tuple[str, str]] = []  # job and file of pictures to fetch when there is nothing else to do
+        self._unended: dict[str, str] = {}  # id and state of jobs that had not ended when the history was asked for
+        self._unended_due = 0.0
 
     def do_adopt(self) -> None:
         """Use a backend that runs already."""
-        running = link.adopt(self._settings())
+        running = link.adopt(self._settings(), self._asking())
         if running is None:
             self._post("backend", {"state": "none"})
             return
-        before = self._backend
-        self._client, self._backend = running
-        if before is None or self._backend is None or self._backend.pid != before.pid:
-            self._owned = False
+        self._take(running)
         self._announce()
         self.do_history(None)
 
@@ -79,19 +68,16 @@ class Errands:
         if config.remote:
             self._client = None
         else:
-            self._backend = link.backend_for(config)
-            self._client = Client(*self._backend.restart(link.START_S, self._give_up))
-            self._owned = True
+            self._backend = link.backend_for(config, self._asking())
+            self._client = Client(*self._backend.restart(link.START_S, self._give_up), stop=self._closing)
             self._announce()
         self.do_connect()
 
     def do_stop(self) -> None:
         config = self._settings()
-        if self._backend is None and not config.remote:
-            self._backend = link.backend_for(config)
-        if self._backend is not None:
-            self._backend.stop()
-        self._client, self._backend, self._followed = None, None, None
+        if not config.remote:
+            (self._backend or link.backend_for(config, self._asking())).stop()
+        self._client, self._followed = None, None
         self._post("stopped")
         self._post("backend", {"state": "none"})
 
@@ -105,7 +91,8 @@ class Errands:
 
     def do_follow(self, id: str) -> None:
         self._connected()
-        self._followed, self._last_event, self._preview, self._retry_at = id, None, 0, 0.0
+        self._followed, self._last_event, self._mute = id, None, False
+        self._preview, self._retry_at = 0, 0.0
 
     def do_cancel(self, id: str) -> None:
         self._heard_job(read_job(self._connected().cancel(id)))
@@ -126,15 +113,10 @@ class Errands:
         answer = self._connected().jobs(HISTORY_PAGE, before)
         jobs = [read_job(job) for job in answer["jobs"]]
         self._post("history", (jobs, before, answer.get("next") is not None))
+        if before is None:
+            self._unended = {job.id: job.state for job in jobs if not job.ended}
         for job in jobs:
-            if not job.ended or not job.has_preview:
-                continue
-            name = f"after_{job.seconds or 0.0:.1f}_s.jpg"  # another one once it has gone on
-            path = self._settings().cache / job.id / name
-            if path.is_file():
-                self._post("thumbnail", (job.id, path))
-            elif (job.id, name) not in self._missing:
-                self._missing.append((job.id, name))
+            self._want_picture(job)
 
     def do_vocabulary(self, preset: str) -> None:
         """The words that a preset's models know, from the backend where it runs, else as it said the last time."""
@@ -151,14 +133,15 @@ class Errands:
             self._post("vocabulary", (preset, kept[key]))
 
     def do_parse(self, prompt: str, preset: str) -> None:
-        self._post("parsed", (prompt, self._connected().parse(prompt, preset)))
+        client = self._connected()
+        self._post("parsed", (prompt, self._patiently(lambda: client.parse(prompt, preset))))
 
     def do_result(self, id: str) -> None:
         """Fetch a result; whoever gets it finds a whole file."""
         client, folder = self._connected(), self._folder(id)
         job = read_job(client.job(id))
         try:
-            path = client.download(id, job.result.name, folder / job.result.name, stop=self._closing)
+            path = client.download(id, job.result.name, folder / job.result.name)
             self._post("result", (job, job.result.check(path)))
         except BackendError as error:
             if error.mend in ("", "log"):  # nothing else is to be mended, so that it may well come the next time
@@ -169,7 +152,7 @@ class Errands:
         client, folder = self._connected(), self._folder(id)
         for name in FILES:
             try:
-                client.download(id, name, folder / ("log.txt" if name == "log" else name), stop=self._closing)
+                client.download(id, name, folder / ("log.txt" if name == "log" else name))
             except BackendError:  # a job that did not end has only some of them
                 continue
         self._post("files", folder)
@@ -177,10 +160,9 @@ class Errands:
     def do_install(self) -> None:
         config = self._settings()
         self._cancel_install.clear()
+        link.free_environment(config, self._asking())
+        self._client = None
         self._post("backend", {"state": "installing"})
-        if self._backend is not None:
-            self._backend.stop()  # Windows locks the files of what runs
-            self._client = self._backend = None
 
         def say(line: str) -> None:
             self._post("install_line", line)
@@ -189,51 +171,53 @@ class Errands:
         self._post("installed")
         self.do_connect()
 
-    def _post(self, kind: str, data: Any = None) -> None:
-        self.messages.put(Message(kind, data))
-
-    def _settings(self) -> Config:
-        assert self._config is not None
-        return self._config
-
-    def _connected(self) -> Client:
-        """A client of a backend that runs, started where need be."""
-        config = self._settings()
-        lost = self._client is None or (self._backend is not None and not config.remote and not self._backend.alive())
-        if lost:
-            self._post("backend", {"state": "starting"})
-            self._client = None
-            running = link.adopt(config)
-            self._owned = running is None
-            self._client, self._backend = running or link.connect(config, self._give_up)
-            self._announce()
-        assert self._client is not None
-        return self._client
-
-    def _announce(self) -> None:
-        """Say that the backend is there, and what it has."""
-        assert self._client is not None
-        health = self._client.health()
-        self._post("backend", {"state": "ready", "device": str(health.get("device", ""))})
-        self._post("presets", self._client.presets())
-
-    def _look_for_end(self) -> None:
-        """Say so once the local backend has ended, as it does by itself when it was idle for long."""
-        if self._client is not None and self._backend is not None and not self._backend.alive():
-            self._client = None
-            self._post("backend", {"state": "none"})
-
     def _heard_job(self, job: Job) -> None:
         self._post("job", job)
         if job.ended:
             self._followed = None
+            self._unended.pop(job.id, None)
+
+    def _look_at_others(self) -> None:
+        """Say what has become of jobs that are not followed: a new one waits for them."""
+        if self._client is None or time.monotonic() < self._unended_due:
+            return
+        self._unended_due = time.monotonic() + OTHERS_S
+        for id, state in list(self._unended.items()):
+            if id == self._followed:
+                continue
+            try:
+                job = read_job(self._aside().job(id))
+            except Cancelled:
+                return
+            except BackendError as error:
+                if error.mend == "":  # it was deleted
+                    self._unended.pop(id)
+                    self._post("deleted", id)
+                continue
+            if job.state != state:
+                self._unended[id] = job.state
+                self._post("other", job)
+            if job.ended:
+                self._unended.pop(id)
+                self._want_picture(job)
+
+    def _want_picture(self, job: Job) -> None:
+        """Show the picture of a job that has ended, or fetch it when there is nothing else to do."""
+        if not job.ended or not job.has_preview:
+            return
+        name = f"after_{job.seconds or 0.0:.1f}_s.jpg"  # another one once it has gone on
+        path = self._settings().cache / job.id / name
+        if path.is_file():
+            self._post("thumbnail", (job.id, path))
+        elif (job.id, name) not in self._missing:
+            self._missing.append((job.id, name))
 
     def _fetch_preview(self, id: str, kind: str, name: str) -> None:
         """Fetch a job's picture; a job without one is none the worse."""
         assert self._client is not None
         path = self._folder(id) / name
         try:
-            self._client.download(id, "preview.jpg", path, stop=self._closing)
+            self._client.download(id, "preview.jpg", path)
         except BackendError:
             return
         self._post(kind, (id, path))

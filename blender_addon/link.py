@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from .backend_process import Backend, bundled_source
 from .client import Client
+from .environment import environment_folder, python_of
 from .install import check_python, installed_python, outdated
 from .messages import BackendError
 
@@ -28,6 +29,11 @@ class Config(NamedTuple):
     online: bool  # the user lets Blender use the network; the loopback needs no leave
 
     @property
+    def chosen(self) -> tuple[str, ...]:
+        """What decides which backend it is; nothing else in the preferences disturbs a run."""
+        return self.location, self.python, self.address, self.token, self.device
+
+    @property
     def data(self) -> Path:
         """The local service's data folder."""
         return self.home / "data"
@@ -46,7 +52,18 @@ class Config(NamedTuple):
         return self.location == "REMOTE"
 
 
-def backend_for(config: Config) -> Backend:
+class Asking(NamedTuple):
+    """For whom a backend is looked for."""
+
+    stop: threading.Event | None = None  # when set, what waits for an answer raises Cancelled
+    give_up: threading.Event | None = None  # likewise what waits for a start
+    before: Backend | None = None  # the local backend known so far: a process that it started stays looked after
+
+
+UNTIL_DONE = Asking()
+
+
+def backend_for(config: Config, asking: Asking = UNTIL_DONE) -> Backend:
     """The local backend of these preferences. Raises BackendError where its Python is missing."""
     if config.location == "PYTHON":
         if not config.python:
@@ -61,42 +78,66 @@ def backend_for(config: Config) -> Backend:
         if outdated(config.home, config.source):
             raise BackendError("The backend's environment is of an older version", "", "Install it again", "install")
         python = found
-    return Backend(python, config.source, config.data, config.home, config.device)
+    return _backend(config, python, asking)
 
 
-def connect(config: Config, give_up: threading.Event | None = None) -> tuple[Client, Backend | None]:
+def environments_backend(config: Config, asking: Asking = UNTIL_DONE) -> Backend:
+    """The local backend of the environment that an installation makes anew, whole and up to date or not."""
+    return _backend(config, python_of(environment_folder(config.home)), asking)
+
+
+def free_environment(config: Config, asking: Asking = UNTIL_DONE) -> None:
+    """Nothing; no backend runs from the environment that is to be installed: Windows locks the files of what runs.
+
+    Raises BackendError where other processes need one.
+    """
+    backend = environments_backend(config, asking)
+    if backend.used_by_others():
+        what = "Another Blender uses the backend that is to be installed"
+        raise BackendError(what, str(config.data), "Close that Blender, or wait for its run, then install again")
+    backend.stop()
+
+
+def _backend(config: Config, python: Path, asking: Asking) -> Backend:
+    backend = Backend(python, config.source, config.data, config.home, config.device, stop=asking.stop)
+    if asking.before is not None:
+        backend.inherit(asking.before)
+    return backend
+
+
+def connect(config: Config, asking: Asking = UNTIL_DONE) -> tuple[Client, Backend | None]:
     """A client whose backend answered, started where it did not run, and the local process or None.
 
-    Raises BackendError, or Cancelled after `give_up` was set while it started.
+    Raises BackendError, or Cancelled.
     """
     if config.remote:
-        return connect_remote(config), None
-    backend = backend_for(config)
+        return connect_remote(config, asking.stop), None
+    backend = backend_for(config, asking)
     running = backend.adopt()
     if running is None:
         if config.location == "PYTHON":
             check_python(Path(config.python))
-        running = backend.start(START_S, give_up)
-    return Client(*running), backend
+        running = backend.start(START_S, asking.give_up)
+    return Client(*running, stop=asking.stop), backend
 
 
-def adopt(config: Config) -> tuple[Client, Backend | None] | None:
+def adopt(config: Config, asking: Asking = UNTIL_DONE) -> tuple[Client, Backend | None] | None:
     """The same, where the backend runs already; None where it does not. Starts nothing."""
     if config.remote:
-        return (connect_remote(config), None) if config.address else None
+        return (connect_remote(config, asking.stop), None) if config.address else None
     try:
-        backend = backend_for(config)
+        backend = backend_for(config, asking)
     except BackendError:
         return None
     running = backend.adopt()
-    return None if running is None else (Client(*running), backend)
+    return None if running is None else (Client(*running, stop=asking.stop), backend)
 
 
-def connect_remote(config: Config) -> Client:
+def connect_remote(config: Config, stop: threading.Event | None = None) -> Client:
     """A client of the remote address, whose version and token are right."""
     if not config.address:
         raise BackendError("No remote address is given", "preferences", "Enter address and token", "settings")
-    client = Client(config.address, config.token)
+    client = Client(config.address, config.token, stop=stop)
     if not client.target.local and not config.online:
         raise BackendError(
             "Blender is set to stay offline", config.address, "Allow online access, or use a local backend", "settings"

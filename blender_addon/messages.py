@@ -19,5 +19,9 @@ class BackendError(Exception):
         super().__init__(f"{where + ': ' if where else ''}{what}{'. ' + remedy if remedy else ''}")
 
 
+class NotYet(BackendError):
+    """The backend runs, and cannot answer yet: asking again helps."""
+
+
 class Cancelled(Exception):
     """The user stopped it; there is nothing to mend."""

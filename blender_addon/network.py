@@ -22,8 +22,6 @@ class Network(Errands):
 
     def __init__(self) -> None:
         super().__init__()
-        self._interrupt = threading.Event()  # a command waits: stop listening to events
-        self._mute = False  # that the followed job cannot be heard has been said
         self._thread = threading.Thread(target=self._run, name="diorama-network", daemon=True)
         self._thread.start()
 
@@ -40,7 +38,7 @@ class Network(Errands):
         self._give_up.set()
 
     def close(self, wait_s: float) -> bool:
-        """True when the thread, and a backend it had started, ended within wait_s; else they end a little later."""
+        """True when the thread ended within wait_s, and a backend that no other Blender needs; else a little later."""
         self._closing.set()
         self._interrupt.set()
         self._give_up.set()
@@ -55,8 +53,7 @@ class Network(Errands):
             try:
                 command = self._commands.get(timeout=0.0 if self._missing else 0.2)
             except queue.Empty:
-                self._look_for_end()
-                self._guarded("thumbnail", self._fetch_missing)
+                self._look_around()
                 continue
             if command is None:  # from close()
                 break
@@ -65,8 +62,15 @@ class Network(Errands):
             self._use(command.config)
             method = getattr(self, f"do_{command.name}")
             self._guarded(command.name, lambda: method(**command.arguments))  # noqa: B023 - called at once
-        if self._backend is not None and self._owned:
-            self._guarded("close", self._backend.stop)
+        if self._backend is not None:
+            self._guarded("close", self._backend.leave)
+
+    def _look_around(self) -> None:
+        """What is to be done while there are no commands."""
+        self._look_for_end()
+        self._guarded("thumbnail", self._fetch_missing)
+        self._guarded("device", self._ask_device)
+        self._guarded("others", self._look_at_others)
 
     def _guarded(self, name: str, action: Callable[[], None]) -> None:
         """Do it; every fault becomes a message."""
@@ -96,9 +100,10 @@ class Network(Errands):
         self._post("fault", (name, error))
 
     def _use(self, config: Config) -> None:
-        if config == self._config:
+        before, self._config = self._config, config
+        if before is not None and config.chosen == before.chosen:
             return
-        self._config, self._client, self._missing = config, None, []
+        self._client, self._missing, self._unended = None, [], {}
         if self._followed is not None:
             self._followed = None
             self._post("stopped")
@@ -121,6 +126,7 @@ class Network(Errands):
                     self._preview = progress.preview
                     # Blender keeps small pictures by path and second: a new one needs another name.
                     self._fetch_preview(self._followed, "preview", f"live_{progress.preview % 4}.jpg")
+            self._guarded("device", self._ask_device)
             if self._missing:  # one after each event, which the stream sends at least every few seconds
                 self._guarded("thumbnail", self._fetch_missing)
             if self._followed is None:

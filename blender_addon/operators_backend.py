@@ -106,7 +106,11 @@ class DIORAMA_OT_open_log(bpy.types.Operator):
     bl_label = "Open Log"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        path = self._newest()
+        try:
+            path = self._newest()
+        except OSError as error:
+            self.report({"ERROR"}, f"The log cannot be shown: {error.strerror or error} ({error.filename})")
+            return {"CANCELLED"}
         if path is None:
             self.report({"WARNING"}, "There is no log yet")
             return {"CANCELLED"}

@@ -23,6 +23,7 @@ CREATE_NEW_PROCESS_GROUP = 0x00000200
 QUERY_LIMITED_INFORMATION = 0x1000
 SYNCHRONIZE = 0x00100000
 WAIT_TIMEOUT = 0x102
+UNIX_EPOCH_S = 11644473600  # on Windows' clock, which counts from 1601
 LOOK_S = 10.0  # for the system's own tools, which answer at once
 
 
@@ -181,6 +182,31 @@ def command_line(pid: int) -> str:
             return look(["powershell", "-NoProfile", "-Command", query])
         return look(["ps", "-p", str(pid), "-o", "command="])
     return ""
+
+
+def began(pid: int) -> float | None:
+    """When the process was started, in seconds since 1970; None where the system does not tell."""
+    with contextlib.suppress(OSError, IndexError, ValueError, StopIteration):
+        return _began_windows(pid) if WINDOWS else _began_linux(pid)
+    return None
+
+
+def _began_linux(pid: int) -> float:
+    ticks = int(Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()[19])
+    booted = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
+    return int(booted.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _began_windows(pid: int) -> float | None:
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined]
+    kernel.OpenProcess.restype = ctypes.c_void_p
+    handle = ctypes.c_void_p(kernel.OpenProcess(QUERY_LIMITED_INFORMATION, False, pid))
+    if not handle:
+        return None
+    times = [ctypes.c_uint64() for _ in range(4)]  # created, ended, in the kernel, in the program
+    told = kernel.GetProcessTimes(handle, *(ctypes.byref(each) for each in times))
+    kernel.CloseHandle(handle)
+    return times[0].value / 1e7 - UNIX_EPOCH_S if told else None
 
 
 def look(command: list[str], timeout_s: float = LOOK_S) -> str:

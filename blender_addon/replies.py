@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .messages import BackendError
+from .messages import BackendError, NotYet
 from .wire import Lost, Target, not_ours
 
 MOST_ANSWER_BYTES = 64 << 20  # of a JSON answer; more is not ours
@@ -56,6 +56,8 @@ def refusal(response: http.client.HTTPResponse, target: Target) -> BackendError:
         return not_ours(target)
     if not (isinstance(what, str) and what):
         return not_ours(target)
+    if response.status == 503:
+        return NotYet(what, str(place or ""), str(remedy or ""), "log")
     return BackendError(what, str(place or ""), str(remedy or ""), "log" if response.status >= 500 else "")
 
 

@@ -1,8 +1,11 @@
 """One HTTP exchange that ends: each wait on the socket has a limit and can be stopped. Never imports bpy."""
 
 import contextlib
+import errno
 import http.client
 import io
+import os
+import selectors
 import socket
 import ssl
 import threading
@@ -75,12 +78,7 @@ class _Receiver(io.RawIOBase):
         if self.deadline is not None:
             limit = min(limit, self.deadline)
         while True:
-            if self.stop is not None and self.stop.is_set():
-                raise Cancelled
-            left = limit - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            self.sock.settimeout(min(SLICE_S, left))
+            self.sock.settimeout(_slice(limit, self.stop))
             with contextlib.suppress(TimeoutError):
                 return self.sock.recv_into(buffer)
 
@@ -96,11 +94,12 @@ class _Socket:
         return io.BufferedReader(self.receiver)
 
     def sendall(self, data: bytes) -> None:
-        for start in range(0, len(data), SEND_BYTES):
-            if self.receiver.stop is not None and self.receiver.stop.is_set():
-                raise Cancelled
-            self.receiver.sock.settimeout(self.receiver.silence_s)
-            self.receiver.sock.sendall(data[start : start + SEND_BYTES])
+        left, limit = memoryview(data), time.monotonic() + self.receiver.silence_s
+        while left:
+            self.receiver.sock.settimeout(_slice(limit, self.receiver.stop))
+            with contextlib.suppress(TimeoutError):
+                left = left[self.receiver.sock.send(left[:SEND_BYTES]) :]
+                limit = time.monotonic() + self.receiver.silence_s
 
     def close(self) -> None:
         pass
@@ -123,7 +122,7 @@ def exchange(
     silence_s: the longest pause, and the longest wait for the headers. total_s: the longest wait for the whole answer.
     """
     with translated(target):
-        sock = _connect(target, silence_s)
+        sock = _connect(target, time.monotonic() + silence_s, stop)
         try:
             receiver = _Receiver(sock, silence_s, stop)
             connection = http.client.HTTPConnection(target.host, target.port)
@@ -139,14 +138,62 @@ def exchange(
             sock.close()
 
 
-def _connect(target: Target, timeout_s: float) -> socket.socket:
-    sock = socket.create_connection((target.host, target.port), timeout_s)
-    if target.scheme == "http":
-        return sock
+def _slice(limit: float, stop: threading.Event | None) -> float:
+    """How long to wait before `stop` is looked at again. Raises Cancelled after it, TimeoutError after the limit."""
+    if stop is not None and stop.is_set():
+        raise Cancelled
+    left = limit - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return min(SLICE_S, left)
+
+
+def _connect(target: Target, limit: float, stop: threading.Event | None) -> socket.socket:
+    """A socket on which the target listens, at the first of its addresses that answers."""
+    fault: OSError | None = None
+    for family, kind, protocol, _, address in socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            _wait_for_connection(sock, address, limit, stop)
+            return sock if target.scheme == "http" else _secured(sock, target, limit, stop)
+        except ssl.SSLError:
+            sock.close()
+            raise
+        except OSError as error:
+            sock.close()
+            fault = error
+        except BaseException:
+            sock.close()
+            raise
+    raise fault or OSError("the name has no address")
+
+
+def _wait_for_connection(sock: socket.socket, address: Any, limit: float, stop: threading.Event | None) -> None:
+    sock.setblocking(False)
+    code = sock.connect_ex(address)
+    if code in (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN):
+        with selectors.DefaultSelector() as selector:
+            selector.register(sock, selectors.EVENT_WRITE)
+            while not selector.select(_slice(limit, stop)):
+                pass
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code == errno.ECONNREFUSED:
+        raise ConnectionRefusedError(code, os.strerror(code))
+    if code:
+        raise OSError(code, os.strerror(code))
+
+
+def _secured(sock: socket.socket, target: Target, limit: float, stop: threading.Event | None) -> socket.socket:
+    context = ssl.create_default_context()
+    secured = context.wrap_socket(sock, server_hostname=target.host, do_handshake_on_connect=False)
     try:
-        return ssl.create_default_context().wrap_socket(sock, server_hostname=target.host)
+        while True:
+            secured.settimeout(_slice(limit, stop))
+            with contextlib.suppress(TimeoutError):
+                secured.do_handshake()
+                return secured
     except BaseException:
-        sock.close()
+        secured.close()
         raise
 
 

@@ -64,7 +64,7 @@ def test_a_download_can_be_stopped(tmp_path):
     with serving(silent) as server:
         threading.Timer(0.2, stop.set).start()
         with pytest.raises(client.Cancelled):
-            client.Client(server.address, "t").download("a", "result.glb", tmp_path / "r.glb", stop=stop)
+            client.Client(server.address, "t", stop=stop).download("a", "result.glb", tmp_path / "r.glb")
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

@@ -16,12 +16,13 @@ import pytest
 from .addon_modules import addon_module, error_of
 from .scripted_server import free_port
 
+found = addon_module("found")
 process = addon_module("backend_process")
 copy = addon_module("backend_copy")
 processes = addon_module("processes")
 Cancelled = addon_module("messages").Cancelled
 
-# As much of the service as start and stop need: ready line, service.json, token, health, jobs, shutdown.
+# As much of the service as start and stop need: ready line, service.json, token, health, jobs, clients, shutdown.
 SERVICE = """
 import argparse, http.server, json, os, pathlib, sys, threading, time
 from . import __version__
@@ -33,6 +34,8 @@ options.add_argument("--device")
 options.add_argument("--port", type=int)
 options.add_argument("--parent-pid", type=int)
 options = options.parse_args()
+options.data.mkdir(parents=True, exist_ok=True)
+clients = {options.parent_pid}
 behaviour.before_ready(options)
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -50,8 +53,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.answer({"jobs": [{"id": "a", "state": behaviour.JOB}], "next": None})
     def do_POST(self):
-        self.answer({})
-        threading.Thread(target=server.shutdown).start()
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path == "/v1/clients":
+            clients.add(json.loads(body)["pid"])
+            self.answer({"pids": list(clients)})
+        else:
+            self.answer({})
+            threading.Thread(target=server.shutdown).start()
+    def do_DELETE(self):
+        clients.discard(int(self.path.rpartition("/")[2]))
+        self.answer({"pids": list(clients)})
+        if not clients:
+            threading.Thread(target=server.shutdown).start()
 
 server = http.server.ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
 told = {"address": f"http://127.0.0.1:{server.server_port}", "pid": os.getpid(), "version": __version__}
@@ -244,7 +257,8 @@ def test_a_backend_whose_token_is_another_is_replaced_on_restart(make):
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGSTOP")
 def test_a_backend_that_hangs_is_named_and_restart_ends_it(make, monkeypatch):
-    monkeypatch.setattr(process, "HEALTH_S", 0.5)
+    for module, name in ((found, "HEALTH_S"), (process, "HEALTH_S"), (process, "SHUTDOWN_S")):
+        monkeypatch.setattr(module, name, 0.5)
     first, second = make(), make()
     first.start(20)
     os.kill(service_file(first)["pid"], signal.SIGSTOP)
