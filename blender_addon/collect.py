@@ -156,7 +156,7 @@ def _slot_problems(thing: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> 
         add(f"The name of slot '{name[:20]}...' has more than {LONGEST_NAME} letters", "Shorten it")
     if slot.kind != "generate" and thing.type not in MESH_LIKE:
         add(f"Slot '{name}' has no shape of its own", "Choose 'Generate Inside My Box', or use a mesh")
-    elif slot.kind != "generate" and not has_faces(thing):
+    elif slot.kind != "generate" and not has_faces(thing, view_layer):
         add(f"Slot '{name}' has no faces", "Choose 'Generate Inside My Box', or give it faces")
     fault = _box_fault(thing)
     if fault:

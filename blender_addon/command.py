@@ -10,7 +10,7 @@ from . import headless, link, preferences
 from .collect import LayoutError
 from .install import Installer
 from .messages import BackendError, Cancelled
-from .place import PlaceError
+from .whole import PlaceError
 
 
 def run(arguments: list[str]) -> int:

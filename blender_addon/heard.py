@@ -1,5 +1,6 @@
 """What the session does with each message of the network thread; all of it on the main thread, and quick."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,8 +8,8 @@ import bpy
 
 from . import mirror
 from .answers import Job
+from .arrivals import Arrived, Read
 from .messages import BackendError
-from .parsed import add_parsed
 
 if TYPE_CHECKING:
     from .jobs import Session
@@ -94,12 +95,15 @@ def _heard_picture(current: "Session", data: tuple[str, Path]) -> None:
 
 def _heard_result(current: "Session", data: tuple[Job, Path]) -> None:
     job, path = data
-    asked = job.id in current.wanted
+    if not current.fetched(job.id):  # it was asked for twice
+        return
+    asked, left = job.id in current.wanted, job.id in current.left
     current.wanted.discard(job.id)
-    if asked or current.scene_of(job) is not None:
-        current.waiting.append((job, path, asked))
-        if job.kind == "scene" and bpy.context.mode != "OBJECT":
-            mirror.status().notice = "A result has arrived: it is imported as soon as you are in object mode"
+    current.left.discard(job.id)
+    if asked or (not left and current.scene_of(job) is not None):
+        current.waiting.append(Arrived(job, path, asked, time.monotonic()))
+    else:
+        mirror.status().notice = WAITS
 
 
 def _heard_history(current: "Session", data: tuple[list[Job], str | None, bool]) -> None:
@@ -116,6 +120,10 @@ def _heard_history(current: "Session", data: tuple[list[Job], str | None, bool])
 
 def _heard_deleted(current: "Session", id: str) -> None:
     current.history = [job for job in current.history if job.id != id]
+    current.wanted.discard(id)
+    if any(arrived.job.id == id for arrived in current.waiting):
+        current.waiting = [arrived for arrived in current.waiting if arrived.job.id != id]
+        current.say("")
     mirror.show_history(mirror.status(), current.history, current.history_more)
 
 
@@ -123,13 +131,7 @@ def _heard_parsed(current: "Session", answer: tuple[str, dict[str, Any]]) -> Non
     prompt, data = answer
     if current.reading is None or current.reading[0] != prompt:  # asked for in a file that is closed now
         return
-    scene, current.reading = bpy.data.scenes.get(current.reading[1]), None
-    if scene is None:
-        return
-    add_parsed(scene, data, scene.cursor.location)
-    if bpy.context.mode == "OBJECT":
-        bpy.ops.ed.undo_push(message="Diorama: Read From Prompt")
-    mirror.status().warnings = "\n".join(str(line) for line in data.get("warnings", ()))
+    current.read = Read(current.reading[1], data, time.monotonic())
 
 
 def _heard_files(current: "Session", folder: Path) -> None:
@@ -175,7 +177,13 @@ def _heard_fault(current: "Session", data: tuple[str, BackendError]) -> None:
         current.sender, current.sending = None, False
         mirror.show_idle(mirror.status())
     if name == "result":
-        current.wanted.clear()
+        _no_result(current, error.job or next(iter(current.fetching), ""))
+
+
+def _no_result(current: "Session", id: str) -> None:
+    if current.fetched(id):
+        current.wanted.discard(id)
+        current.left.discard(id)
 
 
 HANDLERS = {

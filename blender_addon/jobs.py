@@ -1,11 +1,9 @@
 """The session on the main thread: asks the network thread, and a timer turns its messages into properties."""
 
-import contextlib
 import math
 import queue
 import time
 import traceback
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import bpy
@@ -13,6 +11,7 @@ from bpy.app.handlers import persistent
 
 from . import mirror, preferences
 from .answers import Job
+from .arrivals import Arrived, Read, use_arrived
 from .collect import Collected
 from .collect_picture import CollectedPicture
 from .heard import HANDLERS, WAITS
@@ -58,13 +57,16 @@ class Session:
         self.presets: list[dict[str, Any]] = []
         self.origins: dict[str, Origin] = {}
         self.sender: Origin | None = None  # of the job that is being sent
-        self.waiting: list[
-            tuple[Job, Path, bool]
-        ] = []  # results to import once the user's mode allows it, and whether to select
-        self.wanted: set[str] = set()  # jobs whose result the user asked to import
+        self.read: Read | None = None  # what was made of it
+        self.fetching: list[str] = []  # jobs whose results are on their way, in the order in which they come
+        self.wanted: set[str] = set()  # those of them that the user asked to import into the open file
+        self.left: set[str] = set()  # those of them that were asked for in a file that is closed now
+        self.waiting: list[Arrived] = []
 
     def ask(self, name: str, **arguments: Any) -> None:
         """Have the network thread do something."""
+        if name == "result":
+            self.fetching.append(arguments["id"])
         self.network.ask(name, preferences.config(), **arguments)
 
     def generate(self, scene: bpy.types.Scene, collected: Collected) -> None:
@@ -108,17 +110,27 @@ class Session:
         self.wanted.add(id)
         self.ask("result", id=id)
 
+    def fetched(self, id: str) -> bool:
+        """Whether a result that came, or failed to, was the last one asked for of this job."""
+        if id in self.fetching:
+            del self.fetching[: self.fetching.index(id) + 1]  # one before it that is missing will not come
+        return id not in self.fetching
+
     def job_called(self, id: str) -> Job | None:
-        """A job of the history, or the one that is followed."""
-        return next((job for job in [*self.history, self.job] if job is not None and job.id == id), None)
+        """A job whose result waits, one of the history, or the one that is followed."""
+        known = [*(arrived.job for arrived in self.waiting), *self.history, self.job]
+        return next((job for job in known if job is not None and job.id == id), None)
 
     def scene_of(self, job: Job) -> bpy.types.Scene | None:
         """The scene of the open file that the job was sent from."""
-        for scene in bpy.data.scenes:
-            if scene.diorama.last_job == job.id:
-                return scene
+        asked = [scene for scene in bpy.data.scenes if scene.diorama.last_job == job.id and scene.is_editable]
         origin = self.origins.get(job.id)
-        return bpy.data.scenes.get(origin.scene) if origin is not None else None
+        sent = bpy.data.scenes.get(origin.scene) if origin is not None else None
+        if sent is not None and (sent in asked or not asked):  # undo may have made it forget the job
+            return sent
+        # A copy of a scene says that it asked too, but not under its own name.
+        named = (scene for scene in asked if scene.diorama.last_job_scene == scene.name)
+        return next(named, asked[0] if asked else None)
 
     def say(self, notice: str) -> None:
         """Show good news."""
@@ -205,8 +217,10 @@ def _file_loaded(*_: Any) -> None:
     forget_slots()
     if _session is not None:
         _session.origins.clear()
-        _session.sender = _session.reading = None
-        here = [arrived for arrived in _session.waiting if not arrived[2] and _session.scene_of(arrived[0]) is not None]
+        _session.sender = _session.reading = _session.read = None
+        _session.left |= _session.wanted
+        _session.wanted.clear()
+        here = [a for a in _session.waiting if not a.asked and _session.scene_of(a.job) is not None]
         left, _session.waiting = len(here) < len(_session.waiting), here
         mirror.show_all(_session)
         if left:
@@ -223,7 +237,7 @@ def _timer() -> float | None:
         changed = drain(_session, BUDGET_S)
         if time.monotonic() >= _session.words_due and _session.backend["state"] == "ready":
             _session.want_words()
-        import_waiting(_session)
+        use_arrived(_session)
     except Exception as error:  # a timer that raises is never called again
         traceback.print_exc()
         _session.fail(BackendError(f"The add-on met a fault of its own: {error}", "", "Please report it", "log"))
@@ -244,24 +258,3 @@ def drain(current: Session, budget_s: float) -> bool:
         any_message = True
         HANDLERS[message.kind](current, message.data)
     return any_message
-
-
-def import_waiting(current: Session) -> None:
-    """Import what has arrived, between the user's actions only; objects in object mode only."""
-    if _in_the_middle():
-        return
-    objects_too = bpy.context.mode == "OBJECT"
-    ready = next((arrived for arrived in current.waiting if objects_too or arrived[0].kind != "scene"), None)
-    if ready is None:
-        return
-    current.waiting.remove(ready)
-    job, path, select = ready
-    place = bpy.ops.diorama.place if job.kind == "scene" else bpy.ops.diorama.place_picture
-    with contextlib.suppress(RuntimeError):  # what went wrong is in the panel
-        place("EXEC_DEFAULT", True, job=job.id, filepath=str(path), select=select)
-
-
-def _in_the_middle() -> bool:
-    """True while the user drags something."""
-    windows = bpy.context.window_manager.windows
-    return any(len(getattr(window, "modal_operators", ())) > 0 for window in windows)

@@ -17,9 +17,37 @@ FLOAT, UNSIGNED = 5126, 5125  # glTF component types
 POINTS, INDICES = 34962, 34963  # glTF buffer targets
 
 
-def has_faces(thing: bpy.types.Object) -> bool:
-    """False where the object can be seen to have no faces; quick, so without its modifiers."""
-    return len(thing.data.polygons) > 0 or len(thing.modifiers) > 0 if thing.type == "MESH" else True
+def has_faces(thing: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> bool:
+    """False where the object can be seen to have no faces. Quick: it looks at what Blender has computed."""
+    if thing.mode == "EDIT":
+        return True  # what is edited has not reached its data yet
+    if thing.type == "MESH":
+        return _mesh_has_faces(thing, view_layer)
+    if thing.modifiers:
+        return True
+    if thing.type == "SURFACE":
+        return any(spline.point_count_v > 1 for spline in thing.data.splines)
+    return _curve_has_faces(thing.data) if thing.type in ("CURVE", "FONT") else True
+
+
+def _mesh_has_faces(thing: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> bool:
+    """Whether it has faces after its modifiers; Blender computes those of what is seen only."""
+    if not thing.modifiers:
+        return len(thing.data.polygons) > 0
+    if view_layer.depsgraph is None or not thing.visible_get(view_layer=view_layer):
+        return True
+    return len(thing.evaluated_get(view_layer.depsgraph).data.polygons) > 0
+
+
+def _curve_has_faces(curve: bpy.types.Curve) -> bool:
+    """Whether the curve is thick, or a filled outline."""
+    is_text = isinstance(curve, bpy.types.TextCurve)
+    if not (curve.body.strip() if is_text else curve.splines):
+        return False
+    if curve.extrude or curve.bevel_depth or curve.bevel_object is not None:
+        return True
+    closed = is_text or any(spline.use_cyclic_u for spline in curve.splines)
+    return curve.dimensions == "2D" and curve.fill_mode != "NONE" and closed
 
 
 def glb_of(shapes: list[tuple[str, bpy.types.Object]]) -> bytes:

@@ -8,6 +8,8 @@ from bpy.props import EnumProperty, FloatProperty, IntProperty, StringProperty
 from . import jobs, slots
 from .properties import KINDS
 
+NO_SHAPE = "Select objects with a shape first: meshes, curves, texts"
+
 
 class DIORAMA_OT_add_slot(bpy.types.Operator):
     """Add a wire box that stands at the 3D cursor. Move and scale it, and say what stands in it"""
@@ -48,8 +50,10 @@ class DIORAMA_OT_slots_from_selection(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         if not _in_object_mode(cls, context):
             return False
-        if not any(thing.type in slots.MESH_LIKE for thing in context.selected_objects):
-            cls.poll_message_set("Select objects with a shape first: meshes, curves, texts")
+        chosen = context.selected_objects
+        if not any(thing.type in slots.MESH_LIKE for thing in chosen):
+            instance = next((thing for thing in chosen if _is_instance(thing)), None)
+            cls.poll_message_set(_real_first(instance) if instance else NO_SHAPE)
             return False
         return True
 
@@ -60,6 +64,7 @@ class DIORAMA_OT_slots_from_selection(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         chosen = [thing for thing in context.selected_objects if thing.type in slots.MESH_LIKE]
         linked = [thing for thing in chosen if not thing.is_editable]
+        instances = [thing for thing in context.selected_objects if _is_instance(thing)]
         for thing in (thing for thing in chosen if thing.is_editable):
             slot = thing.diorama
             slot.is_slot = True
@@ -68,6 +73,8 @@ class DIORAMA_OT_slots_from_selection(bpy.types.Operator):
         slots.forget_slots()
         if linked:
             self.report({"WARNING"}, f"'{linked[0].name}' is linked from another file: make it local first")
+        if instances:
+            self.report({"WARNING"}, _real_first(instances[0]))
         return {"FINISHED"} if len(linked) < len(chosen) else {"CANCELLED"}
 
 
@@ -83,7 +90,7 @@ class DIORAMA_OT_remove_slot(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         thing = context.scene.objects.get(self.name) if self.name else context.view_layer.objects.active
         if thing is None or not thing.diorama.is_slot:
-            self.report({"WARNING"}, "No slot is chosen")
+            self.report({"WARNING"}, "Choose a slot in the list first")
             return {"CANCELLED"}
         if not thing.is_editable:
             self.report({"WARNING"}, f"'{thing.name}' is linked from another file: remove it there")
@@ -199,6 +206,14 @@ class DIORAMA_OT_remove_relation(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         context.scene.diorama.relations.remove(self.index)
         return {"FINISHED"}
+
+
+def _is_instance(thing: bpy.types.Object) -> bool:
+    return thing.type == "EMPTY" and thing.instance_type == "COLLECTION"
+
+
+def _real_first(thing: bpy.types.Object) -> str:
+    return f"'{thing.name}' shows a collection that is elsewhere: use Object > Apply > Make Instances Real first"
 
 
 def _in_object_mode(cls: type[bpy.types.Operator], context: bpy.types.Context) -> bool:

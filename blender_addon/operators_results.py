@@ -7,11 +7,15 @@ import bpy
 from bpy.props import IntProperty, StringProperty
 
 from . import jobs
-from .answers import as_list, text, whole
+from .answers import RESUMABLE, as_list, text, whole
+from .mirror import ACTIVE
 from .parsed import add_parsed, own_meshes
 from .place_picture import editor_of
+from .results import RESULTS
 from .runs import Begins
 from .slots import slots_of
+
+NOT_YET = "This run has not ended yet: wait for it, or cancel it"
 
 
 class DIORAMA_OT_refresh(bpy.types.Operator):
@@ -46,10 +50,31 @@ class DIORAMA_OT_import_result(bpy.types.Operator):
 
     job: StringProperty()
 
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        why = no_result(getattr(context, "diorama_result", None))
+        if why:
+            cls.poll_message_set(why)
+        return not why
+
     def execute(self, context: bpy.types.Context) -> set[str]:
         jobs.session().clear_fault()
         jobs.session().import_result(self.job)
         return {"FINISHED"}
+
+
+def no_result(row: Any) -> str:
+    """Why the chosen run cannot be imported; "" where it can, or where a script chose none."""
+    if row is None or row.has_result:
+        return ""
+    return NOT_YET if row.state in ACTIVE else "This run made no result. Let it go on, or start it again"
+
+
+def not_resumable(row: Any) -> str:
+    """Why the chosen run cannot go on; "" where it can, or where a script chose none."""
+    if row is None or row.state in RESUMABLE or (row.state == "done" and RESULTS[row.kind].resumes):
+        return ""
+    return NOT_YET if row.state in ACTIVE else "This picture is done. Use its settings to make another"
 
 
 class DIORAMA_OT_use_settings(bpy.types.Operator):
@@ -126,7 +151,8 @@ class DIORAMA_OT_resume(Begins, bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return cls.may_begin()
+        why = not_resumable(getattr(context, "diorama_result", None))
+        return cls.may_begin([why] if why else ())
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if self._finished():

@@ -1,5 +1,7 @@
 """Each wire box's prompt, written above it in the 3D view."""
 
+from typing import NamedTuple
+
 import blf
 import bpy
 from bpy_extras.view3d_utils import location_3d_to_region_2d
@@ -12,6 +14,14 @@ LONGEST = 40  # letters
 COLOUR, ACTIVE_COLOUR = (1.0, 1.0, 1.0, 0.85), (1.0, 0.66, 0.25, 1.0)
 
 
+class Label(NamedTuple):
+    """What is written of a slot."""
+
+    text: str
+    place: Vector  # (2,) pixels of the region, above the middle of the box
+    active: bool
+
+
 def _draw() -> None:
     context = bpy.context
     if not context.space_data.overlay.show_overlays:
@@ -20,24 +30,28 @@ def _draw() -> None:
     blf.size(font, SIZE_PX * scale)
     blf.enable(font, blf.SHADOW)
     blf.shadow(font, 3, 0.0, 0.0, 0.0, 0.8)
-    for thing in slots_seen(context.scene):
-        if thing.diorama.prompt and thing.visible_get():
-            _label(context, thing, font)
+    for label in labels(context):
+        width, height = blf.dimensions(font, label.text)
+        blf.color(font, *(ACTIVE_COLOUR if label.active else COLOUR))
+        blf.position(font, label.place.x - width / 2, label.place.y + height / 2, 0.0)
+        blf.draw(font, label.text)
     blf.disable(font, blf.SHADOW)
 
 
-def _label(context: bpy.types.Context, thing: bpy.types.Object, font: int) -> None:
-    low, high = local_bounds(thing)
-    top = thing.matrix_world @ Vector(((low.x + high.x) / 2, (low.y + high.y) / 2, high.z))
-    place = location_3d_to_region_2d(context.region, context.region_data, top)
-    if place is None:
-        return
-    text = thing.diorama.prompt
-    text = text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
-    width, height = blf.dimensions(font, text)
-    blf.color(font, *(ACTIVE_COLOUR if thing == context.active_object else COLOUR))
-    blf.position(font, place.x - width / 2, place.y + height / 2, 0.0)
-    blf.draw(font, text)
+def labels(context: bpy.types.Context) -> list[Label]:
+    """Those of the slots that the 3D view shows."""
+    every = []
+    for thing in slots_seen(context.scene):
+        if not thing.diorama.prompt or not thing.visible_get():
+            continue
+        low, high = local_bounds(thing)
+        top = thing.matrix_world @ Vector(((low.x + high.x) / 2, (low.y + high.y) / 2, high.z))
+        place = location_3d_to_region_2d(context.region, context.region_data, top)
+        text = thing.diorama.prompt
+        text = text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+        if place is not None:
+            every.append(Label(text, place, thing == context.active_object))
+    return every
 
 
 _handle = None  # Blender wants it back to remove the handler

@@ -129,9 +129,7 @@ class DIORAMA_PT_layout(InView3D, bpy.types.Panel):
         row = layout.row()
         row.template_list("DIORAMA_UL_slots", "", scene, "objects", scene.diorama, "slot_index", rows=3)
         column = row.column(align=True)
-        line = column.row()
-        line.enabled = chosen is not None
-        line.operator("diorama.remove_slot", text="", icon="REMOVE").name = chosen.name if chosen else ""
+        column.operator("diorama.remove_slot", text="", icon="REMOVE").name = chosen.name if chosen else ""
         column.separator()
         column.operator("diorama.show_slots", text="", icon="HIDE_OFF")
         if chosen is not None:

@@ -5,7 +5,7 @@ from typing import Any
 import bpy
 
 from . import jobs
-from .answers import RESUMABLE, duration
+from .answers import duration
 from .layouts import InView3D, draw_text
 from .results import RESULTS
 
@@ -75,24 +75,21 @@ def _draw_chosen(layout: bpy.types.UILayout, context: bpy.types.Context, row: An
     took = f", {duration(row.seconds)}" if row.seconds > 0.0 else ""
     draw_text(box, context, f"{row.created}, {row.state}{took}", ICONS.get(row.state, "DOT"))
     column = box.column(align=True)
-    line = column.row()
-    line.enabled = row.has_result
-    line.operator("diorama.import_result", icon="IMPORT").job = row.name
+    column.context_pointer_set("diorama_result", row)  # so that a button can say why it cannot be pressed
+    column.operator("diorama.import_result", icon="IMPORT").job = row.name
     column.operator("diorama.use_settings", icon="PRESET").job = row.name
-    line = column.row()
-    said, line.enabled = _resuming(row)
-    line.operator("diorama.resume", text=said, icon="PLAY").job = row.name
+    column.operator("diorama.resume", text=resuming(row), icon="PLAY").job = row.name
     line = column.row(align=True)
     line.operator("diorama.show_files", icon="FILE_FOLDER").job = row.name
     line.operator("diorama.delete_result", text="Delete", icon="TRASH").job = row.name
 
 
-def _resuming(row: Any) -> tuple[str, bool]:
-    """What the button is called that lets a run go on, and whether it can be pressed."""
+def resuming(row: Any) -> str:
+    """What the button is called that lets a run go on."""
     resumes = RESULTS[row.kind].resumes
     if resumes and row.state == "done":
-        return "Refine", True
-    return "Go On" if resumes and row.has_checkpoint else "Start Again", row.state in RESUMABLE
+        return "Refine"
+    return "Go On" if resumes and row.has_checkpoint else "Start Again"
 
 
 CLASSES = (DIORAMA_UL_history, DIORAMA_PT_results)

@@ -12,25 +12,19 @@ RELATION_NAMES = {row[0] for row in RELATIONS}
 
 
 def add_parsed(scene: bpy.types.Scene, data: dict[str, Any], offset: Any) -> list[bpy.types.Object]:
-    """The new wire boxes, moved by `offset` (metres), instead of those read before; the user's own slots stay.
+    """The wire boxes, moved by `offset` (metres), instead of those read before; the user's own slots stay.
 
-    Slots that were the user's own meshes (`own_meshes`) get no box: in one, something would be generated.
+    One that was read before under the same name stays the same object. Slots that were the user's own meshes
+    (`own_meshes`) get no box: in one, something would be generated.
     """
-    _remove_read(scene)
-    made: dict[str, bpy.types.Object] = {}
     own = own_meshes(data)
-    for entry in (entry for entry in as_list(data.get("slots")) if isinstance(entry, dict)):
-        if text(entry.get("name")) in own:
-            continue
-        name = text(entry.get("name")) or "slot"
-        thing = slots.add_box(scene, scene.collection, name, _box(entry, offset))
-        thing.diorama.from_prompt = True
-        thing.diorama.automatic_name = ""  # the backend's name is a good one
-        thing.diorama.prompt = text(entry.get("prompt"))
-        for key in ("lock_position", "lock_rotation", "lock_size"):
-            setattr(thing.diorama, key, entry.get(key) is True)
-        made[name] = thing
-    for entry in (entry for entry in as_list(data.get("relations")) if isinstance(entry, dict)):
+    entries = {text(entry.get("name")) or "slot": entry for entry in _dicts(data.get("slots"))}
+    entries = {name: entry for name, entry in entries.items() if name not in own}
+    kept = _remove_read(scene, set(entries))
+    made: dict[str, bpy.types.Object] = {}
+    for name, entry in entries.items():
+        made[name] = _put(scene, kept.get(name), name, entry, offset)
+    for entry in _dicts(data.get("relations")):
         subject, other = made.get(text(entry.get("subject"))), made.get(text(entry.get("object")))
         if subject is not None and other is not None and entry.get("relation") in RELATION_NAMES:
             row = scene.diorama.relations.add()
@@ -40,20 +34,46 @@ def add_parsed(scene: bpy.types.Scene, data: dict[str, Any], offset: Any) -> lis
 
 def own_meshes(data: dict[str, Any]) -> list[str]:
     """The names of the slots that are a mesh of the user's, as context or to start from."""
-    slots = [entry for entry in as_list(data.get("slots")) if isinstance(entry, dict)]
-    return [text(entry.get("name")) for entry in slots if entry.get("kind") in ("start", "context")]
+    return [text(entry.get("name")) for entry in _dicts(data.get("slots")) if entry.get("kind") in ("start", "context")]
 
 
-def _remove_read(scene: bpy.types.Scene) -> None:
-    """Remove the wire boxes of the last reading, and what related them."""
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [entry for entry in as_list(value) if isinstance(entry, dict)]
+
+
+def _put(
+    scene: bpy.types.Scene, thing: bpy.types.Object | None, name: str, entry: dict[str, Any], offset: Any
+) -> bpy.types.Object:
+    """The wire box as the entry says, a new one where there is none."""
+    box = _box(entry, offset)
+    if thing is None:
+        thing = slots.add_box(scene, scene.collection, name, box)
+    else:
+        slots.set_box(thing, box)
+        if slots.is_reachable(thing, bpy.context.view_layer):
+            thing.hide_set(False)  # as a new one would be seen
+    thing.diorama.from_prompt = True
+    thing.diorama.automatic_name = ""  # the backend's name is a good one
+    thing.diorama.prompt = text(entry.get("prompt"))
+    for key in ("lock_position", "lock_rotation", "lock_size"):
+        setattr(thing.diorama, key, entry.get(key) is True)
+    return thing
+
+
+def _remove_read(scene: bpy.types.Scene, names: set[str]) -> dict[str, bpy.types.Object]:
+    """Remove what related the wire boxes of the last reading, and those without one of these names; the others."""
     old = [thing for thing in slots.slots_of(scene) if thing.diorama.from_prompt and thing.type == "EMPTY"]
+    old = [thing for thing in old if thing.is_editable]
+    kept = {slots.slot_name(thing): thing for thing in old if slots.slot_name(thing) in names}
     relations = scene.diorama.relations
     for index in reversed(range(len(relations))):
         if relations[index].subject in old or relations[index].object in old:
             relations.remove(index)
     for thing in old:
-        bpy.data.objects.remove(thing)
+        if kept.get(slots.slot_name(thing)) != thing:
+            bpy.data.objects.remove(thing)
     slots.forget_slots()
+    return kept
 
 
 def _box(entry: dict[str, Any], offset: Any) -> slots.Box:

@@ -2,16 +2,17 @@
 
 import contextlib
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import addon_utils
 import bpy
 
-from .answers import Job
-from .slots import slot_name, slots_of
+from .answers import Job, text
+from .provenance import describe
+from .slots import cut, is_reachable, object_names, slot_name, slots_of
+from .whole import Before, PlaceError, whole_or_nothing
 
 LONGEST_NAME_BYTES = 63  # of a data-block before Blender 5.0
 IMPORT_OPTIONS = {
@@ -20,12 +21,8 @@ IMPORT_OPTIONS = {
     "import_shading": "NORMALS",
     "import_scene_as_collection": False,  # Blender 4.4 and newer
     "import_select_created_objects": False,
+    "import_scene_extras": False,  # they would become custom properties of the user's scene
 }
-MADE = ("objects", "collections", "meshes", "materials", "images")  # kinds of data that an import makes
-
-
-class PlaceError(Exception):
-    """Blender could not import the file; nothing of it was left in the scene."""
 
 
 def place(path: Path, job: Job, scene: bpy.types.Scene, select: bool) -> bpy.types.Collection:
@@ -34,19 +31,14 @@ def place(path: Path, job: Job, scene: bpy.types.Scene, select: bool) -> bpy.typ
     select: the new objects become the selection; else selection, active object and mode stay. Raises PlaceError.
     """
     layer = bpy.context.view_layer if scene == bpy.context.scene else scene.view_layers[0]
-    before = _data()
-    with _object_mode(select):
-        try:
-            things = _import(path, scene, layer, before)
-            collection = _gather(things, job, scene, before)
-        except (RuntimeError, PlaceError) as error:
-            _remove(before)
-            raise PlaceError(_plain(error)) from error
+    with whole_or_nothing() as before, _object_mode(select):
+        things = _import(path, scene, layer, before)
+        collection = _gather(things, job, scene, before)
         for name, thing in things.items():
-            _describe(thing, name, job)
-        _hide_slots(scene, layer, set(things))
+            describe(thing, name, job)
         if scene.diorama.mark_assets:
             _mark_assets(list(things.values()))
+        _hide_slots(scene, layer, set(things))
         if select and scene == bpy.context.scene:
             _select(list(things.values()), layer)
     return collection
@@ -54,28 +46,13 @@ def place(path: Path, job: Job, scene: bpy.types.Scene, select: bool) -> bpy.typ
 
 def collection_name(prompt: str) -> str:
     """`Diorama: PROMPT`, cut between letters to the length of a data-block's name."""
-    name = f"Diorama: {' '.join(prompt.split())}".encode()[:LONGEST_NAME_BYTES]
-    return name.decode(errors="ignore").strip()
-
-
-class _Data(NamedTuple):
-    """Which data-blocks there are, by kind."""
-
-    pointers: dict[str, set[int]]
-
-    def added(self, kind: str) -> list[Any]:
-        """Those of a kind that are there now and were not."""
-        return [block for block in getattr(bpy.data, kind) if block.as_pointer() not in self.pointers[kind]]
-
-
-def _data() -> _Data:
-    return _Data({kind: {block.as_pointer() for block in getattr(bpy.data, kind)} for kind in MADE})
+    return cut(f"Diorama: {' '.join(prompt.split())}", LONGEST_NAME_BYTES)
 
 
 def _import(
-    path: Path, scene: bpy.types.Scene, layer: bpy.types.ViewLayer, before: _Data
+    path: Path, scene: bpy.types.Scene, layer: bpy.types.ViewLayer, before: Before
 ) -> dict[str, bpy.types.Object]:
-    """The imported mesh objects by their node's name, wherever the importer put them."""
+    """The imported mesh objects by their slot's name, wherever the importer put them."""
     # With the add-on switched off the operator is missing; it is then loaded for this session only.
     if not addon_utils.check("io_scene_gltf2")[1]:
         addon_utils.enable("io_scene_gltf2", default_set=False)
@@ -83,7 +60,8 @@ def _import(
     options = {key: value for key, value in IMPORT_OPTIONS.items() if key in known}
     with _names_set_aside(_node_names(path)), bpy.context.temp_override(scene=scene, view_layer=layer):
         bpy.ops.import_scene.gltf(filepath=str(path), **options)
-        things = {thing.name: thing for thing in before.added("objects") if thing.type == "MESH"}
+        made = [thing for thing in before.added("objects") if thing.type == "MESH"]
+        things = {text(thing.get("diorama_slot")) or thing.name: thing for thing in made}  # names may have been cut
     if not things:
         raise PlaceError("The result holds no objects")
     return things
@@ -91,18 +69,24 @@ def _import(
 
 @contextlib.contextmanager
 def _names_set_aside(names: set[str]) -> Iterator[None]:
-    """Inside, no object has one of these names; afterwards those that had one have it again."""
-    old = [(thing, thing.name) for thing in map(bpy.data.objects.get, names) if thing is not None]
+    """Inside, no object of this file has one of these names; afterwards those that had one have it again."""
+    old = _named(names)
     for index, (thing, _) in enumerate(old):
         thing.name = f"diorama set aside {index}"
     try:
         yield
     finally:
-        new = [(thing, thing.name) for thing in map(bpy.data.objects.get, names) if thing is not None]
+        new = _named(names)
         for index, (thing, _) in enumerate(new):
             thing.name = f"diorama new {index}"
         for thing, name in old + new:  # a name that is taken gets a number
             thing.name = name
+
+
+def _named(names: set[str]) -> list[tuple[bpy.types.Object, str]]:
+    """The objects with these names; linked ones have names of their own, and cannot be renamed."""
+    local = (bpy.data.objects.get((name, None)) for name in names)
+    return [(thing, thing.name) for thing in local if thing is not None]
 
 
 def _node_names(path: Path) -> set[str]:
@@ -117,7 +101,7 @@ def _node_names(path: Path) -> set[str]:
 
 
 def _gather(
-    things: dict[str, bpy.types.Object], job: Job, scene: bpy.types.Scene, before: _Data
+    things: dict[str, bpy.types.Object], job: Job, scene: bpy.types.Scene, before: Before
 ) -> bpy.types.Collection:
     """A new collection of the scene that holds the objects, and nothing else of what the importer made."""
     collection = bpy.data.collections.new(collection_name(job.prompt))
@@ -139,49 +123,13 @@ def _gather(
     return collection
 
 
-def _remove(before: _Data) -> None:
-    """Take away what a failed import has made."""
-    for kind in MADE:
-        bpy.data.batch_remove(before.added(kind))
-
-
-def _describe(thing: bpy.types.Object, name: str, job: Job) -> None:
-    """Custom properties that say where the object comes from; those that came in the file stay."""
-    slots = {slot.get("name"): slot for slot in job.request.get("slots", ()) if isinstance(slot, dict)}
-    given = {
-        "prompt": slots.get(name, {}).get("prompt", job.prompt),
-        "seed": job.request.get("seed", 0),
-        "settings": job.request.get("settings", {}),
-        "rewards": dict(job.progress.rewards) if job.progress else {},
-        "diorama_slot": name,
-        "diorama_job": job.id,
-    }
-    for key, value in given.items():
-        if key not in thing.keys():  # noqa: SIM118 - `in thing` would ask for something else
-            thing[key] = storable(value)
-
-
-def storable(value: Any) -> Any:
-    """The value as Blender can keep it: integers have 32 bits, lists one type."""
-    if isinstance(value, dict):
-        return {str(key)[:63]: storable(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list | tuple):
-        return [float(item) for item in value] if all(_is_number(item) for item in value) else str(value)
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**31:
-        return str(value)
-    return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _hide_slots(scene: bpy.types.Scene, layer: bpy.types.ViewLayer, names: set[str]) -> None:
     """Hide the boxes and shapes whose place is taken by results. They can be shown again; nothing is deleted."""
+    called = {form for name in names for form in object_names(name)}
     for thing in slots_of(scene):
-        if slot_name(thing) not in names or thing.diorama.kind == "context":
+        if slot_name(thing) not in called or thing.diorama.kind == "context":
             continue
-        if layer.objects.get(thing.name) is not None:
+        if is_reachable(thing, layer):
             thing.hide_set(True, view_layer=layer)
         if thing.type != "EMPTY" and thing.library is None:
             thing.hide_render = True
@@ -227,9 +175,3 @@ def _restore(layer: bpy.types.ViewLayer, active: Any, chosen: list[bpy.types.Obj
     layer.objects.active = active
     if mode != "OBJECT" and active is not None:
         bpy.ops.object.mode_set(mode=mode)
-
-
-def _plain(error: Exception) -> str:
-    """The last line of an operator's report, without its label."""
-    lines = str(error).strip().splitlines()
-    return re.sub(r"^(Error: )+", "", lines[-1]) if lines else "Blender could not import the result"

@@ -6,7 +6,9 @@ from typing import NamedTuple
 import bpy
 
 from .answers import Job
-from .place import PlaceError, collection_name, storable
+from .place import collection_name
+from .provenance import storable
+from .whole import PlaceError, whole_or_nothing
 
 
 class Editor(NamedTuple):
@@ -18,21 +20,18 @@ class Editor(NamedTuple):
 
 def place_picture(path: Path, job: Job) -> bpy.types.Image:
     """The new image, packed into the file, which keeps it even if nothing uses it. Raises PlaceError."""
-    try:
+    with whole_or_nothing():
         image = bpy.data.images.load(str(path), check_existing=False)
-    except RuntimeError as error:
-        raise PlaceError(f"Blender cannot read the picture: {error}") from error
-    if min(image.size) == 0:
-        bpy.data.images.remove(image)
-        raise PlaceError("Blender cannot read the picture")
-    image.name = collection_name(job.prompt)
-    image.pack()
-    image.filepath_raw = f"//{bpy.path.clean_name(image.name)}.png"  # where unpacking would put it
-    image.use_fake_user = True
-    image["diorama_job"] = job.id
-    for key in ("prompt", "source", "method", "preset", "seed", "settings"):
-        if key in job.request:
-            image[key] = storable(job.request[key])
+        if min(image.size) == 0:
+            raise PlaceError("Blender cannot read the picture")
+        image.name = collection_name(job.prompt)
+        image.pack()
+        image.filepath_raw = f"//{bpy.path.clean_name(image.name)}.png"  # where unpacking would put it
+        image.use_fake_user = True
+        image["diorama_job"] = job.id
+        for key in ("prompt", "source", "method", "preset", "seed", "settings"):
+            if key in job.request:
+                image[key] = storable(job.request[key])
     return image
 
 

@@ -46,6 +46,7 @@ PICTURE_PRESETS = (
     ("starter", "Starter", "The bundled small models: runs anywhere, 64 px, knows few words"),
     ("paper", "Paper", "Stable Diffusion 2.1 with RewardSDS's 1000 steps: wants a GPU, and a download first"),
 )
+OVERRIDE = {"LIBRARY_OVERRIDABLE"}  # else a library override forgets the property when the file is loaded
 OUTCOMES = (("none", "", ""), ("yes", "Fulfilled", ""), ("no", "Not Fulfilled", ""))
 
 
@@ -58,6 +59,10 @@ def _kind_changed(slot: "DioramaSlot", context: bpy.types.Context) -> None:
     thing = slot.id_data
     if thing.type != "EMPTY":
         thing.display_type = "TEXTURED" if slot.kind == "context" else "WIRE"
+
+
+def _last_job_changed(settings: "DioramaScene", context: bpy.types.Context) -> None:
+    settings.last_job_scene = settings.id_data.name
 
 
 def _only_slots(relation: "DioramaRelation", thing: bpy.types.Object) -> bool:
@@ -89,16 +94,23 @@ def _select_slot(settings: "DioramaScene", index: int) -> None:
 class DioramaSlot(bpy.types.PropertyGroup):
     """On every object; means something where is_slot is set."""
 
-    is_slot: BoolProperty(name="Is a Slot")
+    is_slot: BoolProperty(name="Is a Slot", override=OVERRIDE)
     prompt: StringProperty(
-        name="Prompt", description="What stands in this box, such as: a red cube", update=_slot_prompt_changed
+        name="Prompt",
+        description="What stands in this box, such as: a red cube",
+        update=_slot_prompt_changed,
+        override=OVERRIDE,
     )
-    kind: EnumProperty(name="Kind", description="What becomes of this object", items=KINDS, update=_kind_changed)
-    lock_position: BoolProperty(name="Position", description="The object stays where the box is")
-    lock_rotation: BoolProperty(name="Rotation", description="The object stays turned as the box is")
-    lock_size: BoolProperty(name="Size", description="The object stays as large as the box is")
-    from_prompt: BoolProperty(options={"HIDDEN"})  # made by reading the scene's prompt; the next reading replaces it
-    automatic_name: StringProperty(options={"HIDDEN"})  # the name given last; another name is the user's own
+    kind: EnumProperty(
+        name="Kind", description="What becomes of this object", items=KINDS, update=_kind_changed, override=OVERRIDE
+    )
+    lock_position: BoolProperty(name="Position", description="The object stays where the box is", override=OVERRIDE)
+    lock_rotation: BoolProperty(name="Rotation", description="The object stays turned as the box is", override=OVERRIDE)
+    lock_size: BoolProperty(name="Size", description="The object stays as large as the box is", override=OVERRIDE)
+    # Made by reading the scene's prompt: the next reading replaces it.
+    from_prompt: BoolProperty(options={"HIDDEN"}, override=OVERRIDE)
+    # The name given last: another name is the user's own.
+    automatic_name: StringProperty(options={"HIDDEN"}, override=OVERRIDE)
 
 
 class DioramaRelation(bpy.types.PropertyGroup):
@@ -145,7 +157,8 @@ class DioramaScene(bpy.types.PropertyGroup):
     active_relation: IntProperty()
     slot_index: IntProperty(get=_active_slot, set=_select_slot)
     picture: PointerProperty(type=DioramaPicture)
-    last_job: StringProperty(options={"HIDDEN"})  # the run whose result belongs into this scene
+    last_job: StringProperty(options={"HIDDEN"}, update=_last_job_changed)  # whose result belongs into this scene
+    last_job_scene: StringProperty(options={"HIDDEN"})  # this scene's name then: a copy of it has another
 
 
 class DioramaJob(bpy.types.PropertyGroup):
@@ -207,7 +220,7 @@ GROUPS = (
 
 def attach() -> None:
     """Give objects, scenes and the window manager their properties. Their classes are registered already."""
-    bpy.types.Object.diorama = PointerProperty(type=DioramaSlot)
+    bpy.types.Object.diorama = PointerProperty(type=DioramaSlot, override=OVERRIDE)
     bpy.types.Scene.diorama = PointerProperty(type=DioramaScene)
     bpy.types.WindowManager.diorama = PointerProperty(type=DioramaStatus)
 

@@ -10,8 +10,8 @@ from . import jobs
 from .answers import Job
 from .collect import LayoutError, Problem
 from .messages import BackendError
-from .place import PlaceError
 from .results import AGAIN
+from .whole import PlaceError
 
 RUNNING = "A generation is running: wait for it, or cancel it"
 
@@ -20,7 +20,7 @@ class Begins:
     """An operator that begins a run."""
 
     @classmethod
-    def may_begin(cls, problems: Iterable[Problem] = ()) -> bool:
+    def may_begin(cls, problems: Iterable[Problem | str] = ()) -> bool:
         """Whether it can begin; where it cannot, the button says why."""
         why = RUNNING if jobs.session().busy() else next(map(str, problems), "")
         if why:
@@ -58,6 +58,7 @@ class Places:
             self.report({"ERROR"}, "This result is not known any more")
             return {"CANCELLED"}
         scene = context.scene if self.select else (session.scene_of(job) or context.scene)
+        session.say("")
         try:
             session.say(self.put(context, Path(self.filepath), job, scene))
         except PlaceError as error:

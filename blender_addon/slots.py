@@ -66,6 +66,17 @@ def slot_name(thing: bpy.types.Object) -> str:
     return (thing.name[len(PREFIX) :] if thing.name.startswith(PREFIX) else thing.name).strip()
 
 
+def cut(name: str, most_bytes: int) -> str:
+    """The name, cut between letters to at most so many bytes."""
+    return name.encode()[:most_bytes].decode(errors="ignore").strip()
+
+
+def object_names(name: str) -> set[str]:
+    """What slot_name says of the objects of the slot `name`: Blender cuts names that are too long for it."""
+    most = bpy.types.ID.bl_rna.properties["name"].length_max - 1  # the last byte is a nought
+    return {name, cut(name, most), cut(PREFIX + name, most)[len(PREFIX) :]}
+
+
 def slot_called(scene: bpy.types.Scene, name: str) -> bpy.types.Object | None:
     """The slot of that name."""
     return next((thing for thing in slots_of(scene) if slot_name(thing) == name), None)
@@ -127,7 +138,7 @@ def set_box(thing: bpy.types.Object, box: Box) -> None:
     if thing.parent is None:
         thing.matrix_basis = place  # matrix_world would only follow after the next evaluation
     else:
-        thing.matrix_basis = (world_matrix(thing.parent) @ thing.matrix_parent_inverse).inverted() @ place
+        thing.matrix_basis = (world_matrix(thing.parent) @ thing.matrix_parent_inverse).inverted_safe() @ place
 
 
 def ground_box(place: Vector, size: float) -> Box:
@@ -151,4 +162,5 @@ def name_after_prompt(thing: bpy.types.Object) -> None:
 
 def is_reachable(thing: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> bool:
     """False where the object's collections are all excluded from the view layer: its place is then not up to date."""
-    return view_layer.objects.get(thing.name, None) is not None
+    found = view_layer.objects.get(thing.name)
+    return found == thing or (found is not None and thing in view_layer.objects.values())  # a linked one has its name

@@ -105,7 +105,8 @@ def _export(
             surfaces[i].faces,
             scene.to_world(i),
             lambda local, i=i: scene.material(i, local),  # type: ignore[misc]
-            provenance | {"slot_prompt": slot.prompt, "rewards": rewards},
+            provenance
+            | {"prompt": slot.prompt, "scene_prompt": request.prompt, "diorama_slot": slot.name, "rewards": rewards},
         )
         for i, slot in enumerate(request.slots)
         if slot.kind != "context"

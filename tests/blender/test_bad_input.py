@@ -116,6 +116,21 @@ def test_a_folder_that_cannot_be_written_is_named(addon) -> None:
         folder.unlink()
 
 
+def test_a_log_that_cannot_be_written_is_told_with_its_place(addon) -> None:
+    cache: Path = addon.preferences.config().cache
+    cache.mkdir(parents=True, exist_ok=True)
+    folder = cache / JOB["id"]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.write_text("a file where a folder ought to be")
+    addon.jobs.session().job = addon.answers.read_job({**JOB, "state": "failed", "log_tail": "Traceback"})
+    try:
+        with pytest.raises(RuntimeError, match=r"The log cannot be shown: .*exists") as caught:
+            bpy.ops.diorama.open_log()
+        assert str(folder) in str(caught.value) and "Traceback" not in str(caught.value)
+    finally:
+        folder.unlink()
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'"text"', bytes(range(200, 256))])
 def test_a_damaged_cache_is_no_trouble(addon, damage) -> None:
     cache = addon.preferences.config().cache

@@ -199,6 +199,66 @@ def test_a_shape_without_faces_cannot_be_started_from(addon) -> None:
     assert any("no faces" in problem for problem in problems(addon))
 
 
+def bare_curve() -> None:
+    bpy.ops.curve.primitive_bezier_circle_add()
+
+
+def empty_text() -> None:
+    bpy.ops.object.text_add()
+    bpy.context.object.data.body = " "
+
+
+def nothing_left() -> None:
+    """A mesh of which a modifier leaves nothing."""
+    mesh = add_mesh("masked")
+    mesh.modifiers.new("mask", "MASK").vertex_group = mesh.vertex_groups.new(name="none").name
+
+
+@pytest.mark.parametrize("make", [bare_curve, empty_text, nothing_left])
+def test_what_has_no_faces_is_refused_before_the_run(addon, make) -> None:
+    add_slot("a red cube")
+    make()
+    bpy.ops.diorama.slots_from_selection(kind="context")
+    assert any("no faces" in problem for problem in problems(addon))
+    assert not bpy.ops.diorama.generate.poll()
+
+
+def flat_outline() -> None:
+    bare_curve()
+    bpy.context.object.data.dimensions, bpy.context.object.data.fill_mode = "2D", "BOTH"
+
+
+def tube() -> None:
+    bare_curve()
+    bpy.context.object.data.bevel_depth = 0.1
+
+
+def skin() -> None:
+    """A mesh whose faces are all a modifier's, where Blender does not compute it: hidden."""
+    mesh = add_mesh("bone")
+    mesh.data.clear_geometry()
+    mesh.data.from_pydata([(0.0, 0.0, 0.0), (0.0, 0.0, 1.0)], [(0, 1)], [])
+    mesh.modifiers.new("skin", "SKIN")
+    mesh.select_set(True)
+
+
+def edited() -> None:
+    add_mesh("edited").modifiers.new("more", "SUBSURF")
+
+
+@pytest.mark.parametrize("make", [flat_outline, tube, skin, edited])
+@pytest.mark.parametrize("how", ["seen", "hidden", "edited"])
+def test_what_has_faces_is_not_refused(addon, make, how) -> None:
+    add_slot("a red cube")
+    make()
+    thing = bpy.context.object
+    bpy.ops.diorama.slots_from_selection(kind="start")
+    thing.hide_viewport = how == "hidden"
+    if how == "edited":
+        bpy.ops.object.mode_set(mode="EDIT")
+    assert [problem for problem in problems(addon) if "no faces" in problem] == []
+
+
 def test_too_many_slots_are_refused(addon) -> None:
     for index in range(17):
         add_slot(f"cube number {index}")

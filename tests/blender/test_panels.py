@@ -109,8 +109,43 @@ def test_an_interrupted_run_goes_on_where_it_can_and_begins_anew_where_not(addon
     error = addon.mirror.job_fault(job)
     assert (error.mend, error.job) == (mend, job.id)
     addon.mirror.show_history(status(), [job], False)
-    said, pressed = addon.panels_results._resuming(status().history[0])
-    assert pressed and said == addon.layouts.JOB_MENDS[mend][2]
+    row = status().history[0]
+    assert addon.operators_results.not_resumable(row) == ""
+    assert addon.panels_results.resuming(row) == addon.layouts.JOB_MENDS[mend][2]
+
+
+@pytest.mark.parametrize(
+    ("operator", "kind", "state", "result", "says"),
+    [
+        ("import_result", "scene", "running", False, "has not ended yet"),
+        ("import_result", "scene", "failed", False, "made no result"),
+        ("import_result", "scene", "done", True, ""),
+        ("resume", "scene", "queued", False, "has not ended yet"),
+        ("resume", "image", "done", True, "This picture is done"),
+        ("resume", "scene", "done", True, ""),
+        ("resume", "image", "cancelled", False, ""),
+    ],
+)
+def test_a_greyed_button_of_a_result_says_why(addon, operator, kind, state, result, says) -> None:
+    tick(addon)
+    job = addon.answers.read_job({**JOB, "state": state, "kind": kind, "has_result": result})
+    addon.mirror.show_history(status(), [job], False)
+    button = getattr(bpy.ops.diorama, operator)
+    with bpy.context.temp_override(diorama_result=status().history[0]):
+        assert button.poll() == (not says)
+        if says:
+            with pytest.raises(RuntimeError, match=says):
+                button(job=job.id)
+    assert button.poll()  # a script names the job itself
+
+
+def test_deleting_a_result_asks_first(addon, monkeypatch) -> None:
+    """Without a window Blender cannot ask: what it would be told to ask is looked at."""
+    asked, answer = [], {"RUNNING_MODAL"}
+    manager = SimpleNamespace(invoke_confirm=lambda operator, event: asked.append(operator.bl_label) or answer)
+    kind = addon.operators_results.DIORAMA_OT_delete_result
+    assert kind.invoke(kind, SimpleNamespace(window_manager=manager), None) == answer
+    assert asked == ["Delete This Result?"]
 
 
 @pytest.mark.parametrize("mend", ["", "install", "start", "restart", "log", "settings"])

@@ -64,7 +64,8 @@ def test_a_picture_that_is_cancelled_can_be_started_again(local) -> None:
     wait_for(local, lambda: status().step >= 2 or status().fault)
     assert bpy.ops.diorama.cancel() == {"FINISHED"}
     wait_for(local, lambda: status().state == "cancelled")
-    assert local.panels_results._resuming(status().history[0]) == ("Start Again", True)
+    assert local.panels_results.resuming(status().history[0]) == "Start Again"
+    assert local.operators_results.not_resumable(status().history[0]) == ""
     job = status().job
     assert bpy.ops.diorama.resume(job=job) == {"FINISHED"}
     wait_for(local, lambda: status().state == "running")

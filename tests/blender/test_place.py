@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import bpy
 import pytest
 
+from .backends import status, tick
 from .test_slots import add_mesh, add_slot
 
 pytestmark = pytest.mark.blender
@@ -17,23 +19,19 @@ REQUEST = {
     "seed": 0,
     "settings": {"steps": 4},
 }
+REWARDS = {"cube: Is it red?": 1.5}
 
 
 @pytest.fixture
 def job(addon):
+    return known_job(addon)
+
+
+def known_job(addon, request: dict[str, Any] = REQUEST, rewards: dict[str, float] = REWARDS, **changes):
     """A job that is done, known to the session."""
-    rewards = {"cube: content": 1.5}
-    progress = {
-        "step": 4,
-        "steps": 4,
-        "losses": {},
-        "rewards": rewards,
-        "seconds_left": 0,
-        "preview": 1,
-        "phase": "exporting",
-    }
-    data = {"id": "20261123-141500-ab12cd", "state": "done", "created": "", "request": REQUEST, "progress": progress}
-    known = addon.answers.read_job({**data, "has_result": True})
+    progress = {"step": 4, "steps": 4, "rewards": rewards, "phase": "exporting"}
+    data = {"id": "20261123-141500-ab12cd", "state": "done", "request": request, "progress": progress}
+    known = addon.answers.read_job({**data, "has_result": True, **changes})
     addon.jobs.session().job = known
     return known
 
@@ -80,7 +78,8 @@ def test_pictures_are_packed_and_objects_say_where_they_come_from(job, exported)
         job.id,
     )
     assert cube["settings"]["steps"] == 4
-    assert cube["rewards"]["cube: content"] == pytest.approx(1.5)
+    assert cube["rewards"].to_dict() == {"Is it red?": pytest.approx(1.5)}
+    assert collection.objects["sphere"]["rewards"].to_dict() == {}
 
 
 def test_boxes_are_hidden_and_not_deleted_and_context_stays(job, exported) -> None:
@@ -93,12 +92,10 @@ def test_boxes_are_hidden_and_not_deleted_and_context_stays(job, exported) -> No
     assert (box.hide_get(), ground.hide_get(), other.hide_get()) == (True, False, False)
 
 
-def test_names_that_are_taken_stay_with_their_owners(job, exported) -> None:
-    mesh = add_mesh("cube")
-    collection = place(job, exported)
-    assert mesh.name == "cube"
-    assert sorted(thing.name for thing in collection.objects) == ["cube.001", "sphere"]
-    assert {thing["diorama_slot"] for thing in collection.objects} == {"cube", "sphere"}
+def test_the_scene_gets_no_properties_of_the_result(job, exported) -> None:
+    bpy.context.scene["prompt"] = "mine"
+    place(job, exported)
+    assert bpy.context.scene["prompt"] == "mine"
 
 
 def test_the_same_result_can_be_imported_twice(job, exported) -> None:
@@ -194,6 +191,21 @@ def test_a_file_that_is_no_glb_leaves_nothing(job, addon, tmp_path, content) -> 
         addon.results.check_glb(path)
 
 
+def test_a_fault_that_nobody_thought_of_leaves_nothing_and_is_told(addon, job, exported) -> None:
+    session = addon.jobs.session()
+    session.job = job = job._replace(request={"prompt": "\ud83d half a letter"})
+    add_mesh("cube")
+    before = counts()
+    with pytest.raises(addon.whole.PlaceError):
+        addon.place.place(exported / "scene.glb", job, bpy.context.scene, select=True)
+    session.waiting.append(addon.arrivals.Arrived(job, exported / "scene.glb", True, 0.0))
+    tick(addon)
+    assert counts() == before
+    assert bpy.data.objects["cube"].type == "MESH"
+    assert (status().fault_mend, status().fault_job) == ("import", job.id)
+    assert "surrogates not allowed" in status().fault
+
+
 def test_a_damaged_glb_leaves_nothing(job, exported, tmp_path) -> None:
     whole = (exported / "scene.glb").read_bytes()
     path = tmp_path / "result.glb"
@@ -204,15 +216,11 @@ def test_a_damaged_glb_leaves_nothing(job, exported, tmp_path) -> None:
     assert counts() == before
 
 
-def test_a_long_prompt_gives_a_whole_name(addon) -> None:
-    name = addon.place.collection_name("ein grüner Würfel " * 9)
-    assert name.startswith("Diorama: ein grüner Würfel")
-    assert len(name.encode()) <= 63
-
-
 def test_objects_become_assets_when_asked_for(job, exported) -> None:
     bpy.context.scene.diorama.mark_assets = True
-    assert all(thing.asset_data is not None for thing in place(job, exported).objects)
+    for thing in place(job, exported).objects:
+        assert thing.asset_data is not None
+        assert min(thing.preview.image_size) > 0
 
 
 def test_a_result_goes_into_the_scene_that_asked_for_it(job, exported, addon) -> None:

@@ -75,7 +75,7 @@ def test_a_result_is_one_undo_step(job, result) -> None:
 def test_a_result_arrives_in_any_mode(addon, job, result, mode) -> None:
     bpy.ops.mesh.primitive_cube_add()
     bpy.ops.object.mode_set(mode=mode)
-    addon.jobs.session().waiting.append((job, result, False))
+    addon.jobs.session().waiting.append(addon.arrivals.Arrived(job, result, False, 0.0))
     tick(addon)
     assert "Diorama: a blue cube" in bpy.data.images
     assert bpy.context.object.mode == mode

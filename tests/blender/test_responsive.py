@@ -127,6 +127,22 @@ def test_a_large_mesh_of_the_user_s_is_collected_in_time(addon) -> None:
     assert min(cost.cpu_s for cost in costs) < LIMIT_S, costs
 
 
+def test_whether_large_objects_have_faces_is_seen_in_time(addon) -> None:
+    add_slot("a red cube")
+    bpy.ops.mesh.primitive_grid_add(x_subdivisions=128, y_subdivisions=128)
+    bpy.context.object.modifiers.new("more", "SUBSURF").levels = 2
+    bpy.ops.diorama.slots_from_selection(kind="context")
+    bpy.ops.curve.primitive_bezier_circle_add()
+    bpy.context.object.data.dimensions = "3D"
+    for _ in range(2000):
+        bpy.context.object.data.splines.new("BEZIER")
+    bpy.ops.diorama.slots_from_selection(kind="start")
+    scene, layer = bpy.context.scene, bpy.context.view_layer
+    layer.update()
+    costs = [timed("problems", lambda: addon.collect.problems(scene, layer, list(scene.objects))) for _ in range(20)]
+    check(costs)
+
+
 @pytest.mark.parametrize("answer", [silent, drip, noise, hang_up, false_json, deep_json])
 def test_no_callback_waits_for_a_false_backend(addon, answer) -> None:
     with false_backend(answer) as address:

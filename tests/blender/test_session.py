@@ -9,7 +9,7 @@ import signal
 import bpy
 import pytest
 
-from .backends import QUICK, adopt, settle, status, tick, wait_for
+from .backends import QUICK, SMALL, adopt, settle, status, tick, wait_for
 from .test_slots import add_slot
 
 pytestmark = [pytest.mark.blender, pytest.mark.slow]
@@ -171,11 +171,24 @@ def test_a_result_that_waits_for_object_mode_comes_then_or_stays_in_results(loca
     bpy.ops.object.mode_set(mode="OBJECT")
     wait_for(local, results)
     bpy.ops.diorama.import_result(job=status().job)
-    bpy.ops.object.mode_set(mode="EDIT")
-    wait_for(local, lambda: local.jobs.session().waiting)
     bpy.ops.wm.read_homefile(use_empty=True)
-    settle(local)
-    assert results() == [] and "waits in Results" in status().notice
+    wait_for(local, lambda: "waits in Results" in status().notice)
+    assert results() == []
+
+
+def test_imported_objects_have_their_own_prompts_and_readable_rewards(local) -> None:
+    lay_out(overrides=SMALL.replace("{", '{"reward_from": 0.0, ', 1))
+    generate(local)
+    wait_for(local, lambda: status().fault or results())
+    things = {thing.name: thing for thing in results()[0].objects}
+    assert {name: thing["prompt"] for name, thing in things.items()} == {
+        "red cube": "a red cube",
+        "blue sphere": "a blue sphere",
+    }
+    cube, sphere = (things[name]["rewards"].to_dict() for name in ("red cube", "blue sphere"))
+    assert "Do these pictures show a red cube?" in cube and "Do these pictures show a red cube?" not in sphere
+    assert cube["blue sphere right of red cube"] == sphere["blue sphere right of red cube"]
+    assert all(isinstance(value, float) for value in cube.values())
 
 
 def test_a_backend_started_here_ends_with_the_add_on_whatever_was_changed_since(addon, service) -> None:

@@ -200,6 +200,52 @@ def test_reading_a_prompt_again_replaces_what_was_read_before(addon) -> None:
     assert addon.slots.box_of(addon.slots.slot_called(scene, "cube")).centre == pytest.approx((1.0, 0.0, 0.5))
 
 
+def test_what_is_read_again_under_the_same_name_stays_the_same_object(addon) -> None:
+    scene = bpy.context.scene
+    box = {"centre": [0, 0, 0.5], "size": [1, 1, 1], "rotation_deg": [0, 0, 0]}
+    cube, ball = ({"name": name, "prompt": f"a {name}", **box} for name in ("cube", "ball"))
+    addon.parsed.add_parsed(scene, {"slots": [cube, ball]}, (0.0, 0.0, 0.0))
+    kept = addon.slots.slot_called(scene, "cube")
+    kept.location.x, kept.scale.z = 5.0, 2.0
+    kept.hide_set(True)
+    cube.update(prompt="a red cube", lock_size=True)
+    addon.parsed.add_parsed(scene, {"slots": [cube]}, (0.0, 0.0, 0.0))
+    assert list(scene.objects) == [kept]
+    assert (kept.diorama.prompt, kept.diorama.lock_size, kept.hide_get()) == ("a red cube", True, False)
+    found = addon.slots.box_of(kept)
+    assert (found.centre, found.size) == ((0.0, 0.0, 0.5), (1.0, 1.0, 1.0))
+
+
+def test_a_library_override_stays_a_slot_when_its_file_is_loaded(addon, tmp_path) -> None:
+    library, path = str(tmp_path / "library.blend"), str(tmp_path / "scene.blend")
+    bpy.data.libraries.write(library, {add_mesh("Chair")})
+    bpy.ops.wm.read_homefile(use_empty=True)
+    with bpy.data.libraries.load(library, link=True) as (_, here):
+        here.objects = ["Chair"]
+    chair = here.objects[0].override_create()
+    bpy.context.scene.collection.objects.link(chair)
+    chair.select_set(True)
+    bpy.ops.diorama.slots_from_selection(kind="start")
+    chair.diorama.prompt, chair.diorama.lock_size = "an old chair", True
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    bpy.ops.wm.open_mainfile(filepath=path)
+    (chair,) = bpy.context.scene.objects
+    slot = chair.diorama
+    assert (slot.is_slot, slot.prompt, slot.kind, slot.lock_size) == (True, "an old chair", "start", True)
+
+
+def test_a_collection_instance_is_named_with_what_makes_it_a_shape(addon) -> None:
+    instance = bpy.data.objects.new("forest", None)
+    instance.instance_type, instance.instance_collection = "COLLECTION", bpy.data.collections.new("trees")
+    bpy.context.scene.collection.objects.link(instance)
+    instance.select_set(True)
+    with pytest.raises(RuntimeError, match=r"'forest' shows a collection .* Make Instances Real"):
+        bpy.ops.diorama.slots_from_selection(kind="start")
+    instance.select_set(False)
+    with pytest.raises(RuntimeError, match="Select objects with a shape first"):
+        bpy.ops.diorama.slots_from_selection(kind="start")
+
+
 def test_no_boxes_are_made_of_the_user_s_own_meshes(addon) -> None:
     slots = [
         {"name": "floor", "prompt": "floor", "kind": "context"},
