@@ -11,7 +11,7 @@ PY := .venv/bin/python
 PIP_INSTALL := -m pip install --disable-pip-version-check --quiet
 CPU := .venv/cpu.stamp
 DEV := .venv/dev.stamp
-BENCHES := $(filter-out __init__ quality,$(basename $(notdir $(wildcard tests/bench/*.py))))
+BENCHES := $(filter-out __init__ quality pictures,$(basename $(notdir $(wildcard tests/bench/*.py))))
 
 .PHONY: help demo doctor test test-blender check format bench bench-quality clean
 
