@@ -14,7 +14,7 @@ from backend.evaluate.methods import DEFAULT, METHODS, overrides_of, read_method
 from backend.evaluate.report import put_into, tables
 from backend.evaluate.statistics import bootstrap_mean, wilson
 from backend.evaluate.suite import STARTER, request_for
-from backend.evaluate.summary import by_relation, check_comparable, differences, summarise
+from backend.evaluate.summary import LOG_ODDS, by_relation, check_comparable, differences, mean_log_odds, summarise
 from backend.evaluate.trials import part_of, plan
 from backend.prepare import prepare
 from backend.presets import settings_for
@@ -164,6 +164,35 @@ def test_a_failed_run_is_all_wrong_and_has_no_seconds() -> None:
     assert table["sds"]["colour"] == wilson(3, 6)
     assert table["sds"]["seconds"].observations == 2
     assert table["sds"]["failed"].value == pytest.approx(1 / 3)
+
+
+def judged(method: str, number: int, seed: int, log_odds: tuple[float, float]) -> dict:
+    """A finished run whose objects have these log-odds of content."""
+    made = result(method, number, seed, False, (True, True))
+    for thing, value in zip(made["shows"]["objects"], log_odds, strict=True):
+        thing["content_log_odds"] = value
+    return made
+
+
+JUDGED = [
+    judged("sds", 1, 0, (1.0, 3.0)),
+    judged("sds", 1, 1, (5.0, 5.0)),
+    judged("sds", 2, 0, (0.0, -1.0)),
+    judged("reward-sds", 1, 0, (2.0, 3.0)),
+    judged("reward-sds", 2, 0, (0.0, 0.0)),
+    result("reward-sds", 2, 1, False, (False, False)),  # came to nothing
+]
+
+
+def test_log_odds_are_averaged_by_prompt_and_differ_by_scene() -> None:
+    own, over = mean_log_odds(JUDGED), differences(JUDGED, LOG_ODDS)
+    assert (own["sds"]["content"].value, own["sds"]["content"].observations) == ((3.5 - 0.5) / 2, 2)
+    assert own["reward-sds"]["content"].value == (2.5 + 0.0) / 2
+    assert own["sds"]["whole"] is None
+    assert (over["reward-sds"]["content"].value, set(over)) == (0.5, {"reward-sds"})
+    text = tables(plan("starter", ("sds", "reward-sds"), 2, 2), JUDGED)
+    assert "| method | content | whole | content, over `sds` | whole, over `sds` |" in text
+    assert "| reward-sds | +1.25 (+0.00 to +2.50) |  | +0.50 (+0.50 to +0.50) |  |" in text
 
 
 @pytest.mark.parametrize("key", ["weights", "judge", "steps"])

@@ -14,7 +14,19 @@ from ..export.pictures import write_contact_sheet
 from .making import PICTURE, PICTURE_PX
 from .methods import titles
 from .statistics import Estimate
-from .summary import BASELINE, MEANS, SHARES, Result, by_relation, check_comparable, differences, method_of, summarise
+from .summary import (
+    BASELINE,
+    LOG_ODDS,
+    MEANS,
+    SHARES,
+    Result,
+    by_relation,
+    check_comparable,
+    differences,
+    mean_log_odds,
+    method_of,
+    summarise,
+)
 from .trials import Trial, write_json
 
 REPORT, RESULTS = "report.md", "results.json"
@@ -33,7 +45,13 @@ def write_report(trials: Sequence[Trial], results: Sequence[Result], out: Path) 
     text = "\n\n".join(["# Evaluation", tables(trials, results), *pictures]) + "\n"
     with atomic_write(out / REPORT) as file:
         file.write(text.encode())
-    summary = {"methods": summarise(results), f"over_{BASELINE}": differences(results), "runs": results}
+    summary = {
+        "methods": summarise(results),
+        f"over_{BASELINE}": differences(results),
+        "log_odds": mean_log_odds(results),
+        f"log_odds_over_{BASELINE}": differences(results, LOG_ODDS),
+        "runs": results,
+    }
     write_json(summary, out / RESULTS)
     return [out / REPORT, out / RESULTS, *(path for _, path in sheets)]
 
@@ -63,6 +81,7 @@ def tables(trials: Sequence[Trial], results: Sequence[Result]) -> str:
             f"Difference to `{BASELINE}` on the same prompts and seeds, in percentage points, with 95 % intervals "
             f"(bootstrap over the prompts):\n\n{table}"
         )
+    parts.append(_log_odds_table(methods, results))
     relations = by_relation(results)
     held = _table(
         ["relation", *methods],
@@ -72,6 +91,18 @@ def tables(trials: Sequence[Trial], results: Sequence[Result]) -> str:
     parts += ["Relations that hold at the end, of how many runs:\n\n" + held]
     parts += ["What the methods set:\n\n" + "\n".join(titles(methods))]
     return "\n\n".join(parts)
+
+
+def _log_odds_table(methods: Sequence[str], results: Sequence[Result]) -> str:
+    over = differences(results, LOG_ODDS)
+    shown = {"": mean_log_odds(results)} | ({f", over `{BASELINE}`": over} if over else {})
+    table = _table(
+        ["method", *(name + what for what in shown for name in LOG_ODDS)],
+        methods,
+        lambda m: [_signed(rows.get(m, {}).get(name)) for rows in shown.values() for name in LOG_ODDS],
+    )
+    about = "The judge's log-odds of Yes for an object, means with 95 % intervals (bootstrap over the prompts)"
+    return f"{about}:\n\n{table}"
 
 
 def _about(trials: Sequence[Trial], results: Sequence[Result]) -> str:
@@ -147,6 +178,13 @@ def _points(e: Estimate | None) -> str:
         return ""
     interval = "" if e.low is None or e.high is None else f" ({100 * e.low:+.0f} to {100 * e.high:+.0f})"
     return f"{100 * e.value:+.0f}{interval}"
+
+
+def _signed(e: Estimate | None) -> str:
+    """Such as `+1.20 (-0.31 to +2.60)`."""
+    if e is None:
+        return ""
+    return f"{e.value:+.2f}" + ("" if e.low is None else f" ({e.low:+.2f} to {e.high:+.2f})")
 
 
 def _mean(e: Estimate | None) -> str:

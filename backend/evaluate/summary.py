@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from ..errors import RequestError
@@ -28,6 +29,11 @@ def _noun(thing: dict[str, Any]) -> str:
     return thing["asked"].split()[-1]
 
 
+def _log_odds(key: str) -> Callable[[Result], list[float]]:
+    """A measure of single objects, of those that a run came to."""
+    return lambda result: [thing[key] for thing in result["shows"]["objects"] if key in thing]
+
+
 # What is right or wrong, as often as a run shows it
 SHARES: dict[str, Callable[[Result], list[bool]]] = {
     "relation": lambda result: [result["shows"]["relation_holds"]],
@@ -36,6 +42,11 @@ SHARES: dict[str, Callable[[Result], list[bool]]] = {
     "noun by sight": _of_objects(lambda thing: thing["seen_as"] == _noun(thing)),
     "content": _of_objects(lambda thing: thing["content_right"]),
     "whole": _of_objects(lambda thing: thing["whole"]),
+}
+# The judge's log-odds of Yes: they tell apart what is all right, or all wrong, as shares do not
+LOG_ODDS: dict[str, Callable[[Result], list[float]]] = {
+    "content": _log_odds("content_log_odds"),
+    "whole": _log_odds("whole_log_odds"),
 }
 MEANS: dict[str, Callable[[Result], float]] = {
     "seconds": lambda result: result["made"]["seconds"],
@@ -85,8 +96,20 @@ def summarise(results: Sequence[Result]) -> Table:
     return table
 
 
-def differences(results: Sequence[Result], baseline: str = BASELINE) -> Table:
-    """How much higher each share is than the baseline's, of the same prompt and seed; empty without the baseline.
+def mean_log_odds(results: Sequence[Result]) -> Table:
+    """The judge's log-odds of the runs that did not fail, with intervals bootstrapped over the prompts."""
+    return {
+        name: {measure: _over_prompts([(_scene(r), judge(r)) for r in own]) for measure, judge in LOG_ODDS.items()}
+        for name, own in _by_method(results).items()
+    }
+
+
+def differences(
+    results: Sequence[Result],
+    measures: Mapping[str, Callable[[Result], Sequence[float]]] = SHARES,
+    baseline: str = BASELINE,
+) -> Table:
+    """How much higher each measure is than the baseline's, of the same prompt and seed; empty without the baseline.
 
     The seeds of a prompt are no independent observations, so the interval is bootstrapped over the prompts.
     """
@@ -95,17 +118,22 @@ def differences(results: Sequence[Result], baseline: str = BASELINE) -> Table:
     table: Table = {}
     for name, own in by_method.items():
         paired = [(result, base[_scene(result)]) for result in own if _scene(result) in base]
-        table[name] = {measure: _difference(paired, judge) for measure, judge in SHARES.items()}
+        table[name] = {measure: _difference(paired, judge) for measure, judge in measures.items()}
     return {name: row for name, row in table.items() if any(row.values())}
 
 
-def _difference(paired: list[tuple[Result, Result]], judge: Callable[[Result], list[bool]]) -> Estimate | None:
+def _difference(paired: list[tuple[Result, Result]], judge: Callable[[Result], Sequence[float]]) -> Estimate | None:
+    both = [(_scene(one), judge(one), judge(other)) for one, other in paired]
+    return _over_prompts([(scene, [fmean(mine) - fmean(others)]) for scene, mine, others in both if mine and others])
+
+
+def _over_prompts(values: Iterable[tuple[tuple[int, int], Sequence[float]]]) -> Estimate | None:
+    """The mean over prompts of each prompt's mean, from the values of each scene; those of a scene count as one."""
     by_prompt: dict[int, list[float]] = defaultdict(list)
-    for one, other in paired:
-        mine, others = judge(one), judge(other)
-        if mine and others:
-            by_prompt[_scene(one)[0]].append(sum(mine) / len(mine) - sum(others) / len(others))
-    return bootstrap_mean([sum(values) / len(values) for values in by_prompt.values()])
+    for (prompt, _), own in values:
+        if own:
+            by_prompt[prompt].append(fmean(own))
+    return bootstrap_mean([fmean(means) for means in by_prompt.values()])
 
 
 def by_relation(results: Sequence[Result]) -> dict[str, dict[str, tuple[int, int]]]:
