@@ -20,7 +20,8 @@ def run(arguments: list[str]) -> int:
     except SystemExit as leave:  # argparse has said what is wrong
         return leave.code if isinstance(leave.code, int) else 2
     try:
-        return {"generate": _generate, "status": _status, "install": _install}[parsed.command](parsed)
+        with headless.heeding_ctrl_c():
+            return {"generate": _generate, "status": _status, "install": _install}[parsed.command](parsed)
     except (LayoutError, BackendError, PlaceError) as error:
         headless.say(f"error: {error}")
         return 2

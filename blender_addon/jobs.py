@@ -12,6 +12,7 @@ from bpy.app.handlers import persistent
 from . import mirror, preferences
 from .answers import Job
 from .arrivals import Arrived, Read, use_arrived
+from .backend_process import Backend
 from .collect import Collected
 from .collect_picture import CollectedPicture
 from .heard import HANDLERS, WAITS
@@ -40,6 +41,7 @@ class Session:
 
     def __init__(self) -> None:
         self.network = Network()
+        self.local: Backend | None = None  # that was used without a window, when the network thread is asked nothing
         self.pictures = Pictures()
         self.backend = {"state": "unknown"}
         self.fault: BackendError | None = None
@@ -197,6 +199,8 @@ def stop() -> None:
         bpy.app.handlers.load_post.remove(_file_loaded)
     if _session is not None:
         _session.network.close(CLOSE_S)
+        if _session.local is not None:
+            _session.local.leave()
         _session.pictures.close()
         _session = None
 

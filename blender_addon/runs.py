@@ -14,6 +14,7 @@ from .results import AGAIN
 from .whole import PlaceError
 
 RUNNING = "A generation is running: wait for it, or cancel it"
+STOPPED = "The run was stopped"
 
 
 class Begins:
@@ -36,6 +37,9 @@ class Begins:
             self.begin(context)
         except (LayoutError, BackendError, PlaceError) as error:
             self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        except KeyboardInterrupt:  # Blender would tell it as a fault of the operator's
+            self.report({"ERROR"}, STOPPED)
             return {"CANCELLED"}
         return {"FINISHED"}
 

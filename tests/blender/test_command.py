@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import re
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import bpy
 import pytest
 
-from .backends import QUICK, use_local
+from .backends import QUICK, WAIT_S, use_local
+from .conftest import BACKEND_PYTHON
 from .test_slots import add_slot
 
 pytestmark = pytest.mark.blender
 ROOT = Path(__file__).parents[2]
+# A Blender without a window, whose own handler for Ctrl-C does nothing that Python hears of, with an endless run.
+BLENDER = f"""
+import ctypes, signal, sys
+libc = ctypes.CDLL(None)
+libc.signal(signal.SIGINT, ctypes.cast(libc.abs, ctypes.c_void_p))
+import bpy, addon_utils
+addon = addon_utils.enable("blender_addon", default_set=True)
+chosen = addon.preferences.preferences()
+chosen.python, chosen.device, chosen.location = {BACKEND_PYTHON!r}, "cpu", "PYTHON"
+for key, value in {QUICK | {"steps": 100_000}!r}.items():
+    setattr(bpy.context.scene.diorama, key, value)
+bpy.context.scene.diorama.prompt = "a red cube"
+"""
+AS_COMMAND = "sys.exit(addon.command.run(['generate']))"
+AS_SCRIPT = "bpy.ops.diorama.generate()"
 
 
 @pytest.fixture
@@ -84,6 +105,31 @@ def test_a_scene_is_generated_and_saved(addon, service, run, tmp_path) -> None:
     code, said = run("status")
     assert code == 0
     assert "version " in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT for one process")
+@pytest.mark.parametrize(
+    ("generate", "status", "says"), [(AS_COMMAND, 130, "stopped"), (AS_SCRIPT, 1, "The run was stopped")]
+)
+def test_ctrl_c_cancels_the_run(addon, service, own_backend, generate, status, says) -> None:
+    command = [sys.executable, "-c", BLENDER + generate]
+    keep = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, start_new_session=True, **keep) as blender:
+        limit = threading.Timer(WAIT_S, blender.kill)
+        limit.start()
+        heard = ["step"]
+        while not re.match(r"step \d+ of", heard[-1]):
+            heard.append(blender.stdout.readline())
+            assert heard[-1], heard
+        blender.send_signal(signal.SIGINT)
+        rest = blender.stdout.read()
+        limit.cancel()
+    assert blender.returncode == status, rest
+    assert says in rest
+    client = addon.client.Client(*own_backend.adopt(), timeout_s=60)
+    newest = client.jobs()["jobs"][0]
+    assert newest["state"] in ("cancelling", "cancelled"), newest
 
 
 @pytest.mark.slow
