@@ -167,14 +167,16 @@ class Objective:
     def _ask(
         self, pictures: Tensor, asked: list[Question], told: list[str], reference: Tensor, weight: float
     ) -> Tensor:
-        """The VLM's pull on the pictures, in lengths of the reference, the smaller the surer it is of every Yes.
+        """The VLM's pull on the pictures, `weight` times as long as the reference.
 
+        With the logistic form it is the shorter the surer the VLM is of every Yes: balancing takes the length away that
+        log sigmoid(r) has by itself. VLM3D's forms (arXiv 2509.15772) have their full weight whatever the answer.
         told: the names under which the rewards are reported: which objects, and the question in its short wording.
         """
         texts = [question.text for question in asked]
         reward = reward_pull(self.models.vlm, pictures, texts, self.settings.reward_form)
         self.rewards |= dict(zip(told, reward.value.tolist(), strict=True))
-        doubt = torch.sigmoid(-reward.value).max()
+        doubt = torch.sigmoid(-reward.value).max() if self.settings.reward_form == "logistic" else 1.0
         return balanced(reward.gradient, reference, weight * doubt)
 
     def _ground(self, bounds: Bounds) -> Tensor:

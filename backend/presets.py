@@ -57,7 +57,8 @@ PRESETS: dict[str, Settings] = {
 }
 
 # With big models: the noise schedule of VLM3D's MVDream (arXiv 2509.15772), guidance 50 with rescale 0.5 (arXiv
-# 2308.16512), grids and rates after Fantasia3D and RichDreamer. What is not named is the starter preset's.
+# 2308.16512), candidates explored as RewardSDS does in 3D (arXiv 2503.09601), grids and rates after Fantasia3D and
+# RichDreamer. What is not named is the starter preset's.
 _BIG = {
     "negative_prompt": "blurry, oversaturated, noisy, deformed, cropped, text, low quality",
     "views": 4,
@@ -76,6 +77,8 @@ _BIG = {
     "vlm_views": 4,
     "preview_px": 512,
     "checkpoint_every_s": 120.0,
+    "explore_steps": 15,
+    "explore_scale": 50.0,
     "lora_lr": 3e-4,  # ProlificDreamer and RewardVSD
 }
 PRESETS |= {
@@ -90,11 +93,13 @@ PRESETS |= {
         | dict(prior="mvdream", vlm="qwen3-vl-4b", steps=3000, resolution=48, final_resolution=80)
         | dict(texture_px=2048, max_faces=60_000)
     ),
-    # 24 GB and more: 3 GB and 17 GB; the papers' networks and number of steps, on a mesh
+    # 24 GB and more: 3 GB and 17 GB; the papers' networks, on a mesh. 10,000 steps are MVDream's and RewardSDS's, VLM3D
+    # takes 20,000; its reward is the plain log-odds, from the first step on, and has faded half-way
     "paper": PRESETS["starter"].model_copy(
         update=_BIG
         | dict(prior="mvdream", vlm="qwen2.5-vl-7b", steps=10_000, resolution=64, final_resolution=96, refine_at=0.4)
-        | dict(lr_geometry=1e-3, reward_fade=(0.0, 0.5), texture_px=2048, max_faces=100_000, encode_at_once=4)
+        | dict(reward_form="log-odds", reward_from=0.0, reward_fade=(0.0, 0.5))
+        | dict(lr_geometry=1e-3, texture_px=2048, max_faces=100_000, encode_at_once=4)
     ),
 }
 

@@ -12,9 +12,10 @@ from backend.checkpoint import Checkpoint
 from backend.errors import OptimisationError, RequestError
 from backend.generate import Outcome, Step, _Loop, generate, make_optimizer, set_rates, whose_turn
 from backend.guidance import questions
-from backend.guidance.critics import reward_pull
+from backend.guidance.critics import balanced, reward_pull
 from backend.guidance.models import Models, load_models
 from backend.guidance.rewards import RewardModel
+from backend.guidance.variational import VariationalScore
 from backend.presets import settings_for
 from backend.revival import MAX_REVIVALS
 from backend.scene.slots import Scene
@@ -162,6 +163,30 @@ def test_the_object_reward_is_asked_for_no_more_once_it_has_faded(models, tmp_pa
     go(models, tmp_path, ALONE, steps=8, reward_fade=[0.25, 0.5], reward_form="probability")
     assert len(asked) == 4  # at 0, 1, 2 and 3 of 8 steps
     assert {told[3] for told in asked} == {"probability"}
+
+
+@pytest.mark.parametrize(("form", "share"), [("logistic", 0.25), ("log-odds", 1.0), ("probability", 1.0)])
+def test_the_rewards_weight_falls_with_the_vlms_doubt_in_the_logistic_form_alone(
+    models, tmp_path, monkeypatch, form, share
+) -> None:
+    def sure(*told):  # of three Yeses: the least sure at odds of 3 to 1
+        return reward_pull(*told)._replace(value=torch.tensor([3.0, 9.0, 27.0]).log())
+
+    weights = []
+    monkeypatch.setattr(objective, "reward_pull", sure)
+    monkeypatch.setattr(objective, "balanced", lambda *told: weights.append(float(told[2])) or balanced(*told))
+    go(models, tmp_path, ALONE, steps=1, reward_form=form, object_reward_weight=2.0)
+    assert weights == [pytest.approx(2.0 * share)]
+
+
+@pytest.mark.parametrize("views", [1, 2, 3])
+def test_a_question_is_put_with_as_many_views_as_the_setting_says(models, tmp_path, monkeypatch, views) -> None:
+    seen = []
+    packed = models.vlm.packed
+    monkeypatch.setattr(models.vlm, "packed", lambda grids, asked: seen.append(len(grids)) or packed(grids, asked))
+    explored = {"strategy": "best", "candidates": 2, "explore_steps": 1, "explore_until": 1.0}
+    go(models, tmp_path, ALONE, steps=1, views=3, vlm_views=views, **explored)
+    assert seen == [views, views]  # the candidates, then the pictures
 
 
 def test_another_reward_scores_the_candidates(models, tmp_path) -> None:
@@ -380,6 +405,13 @@ def test_vsd_is_another_way_and_the_same_seed_goes_it_twice(models, tmp_path, ch
     plain = go(models, tmp_path, ALONE, steps=3, **{**changes, "distillation": "sds"}).scene.state_dict()
     assert not torch.equal(one["slots.0.shape.sdf"], plain["slots.0.shape.sdf"])
     assert all(step.losses["lora"] > 0 for step in told)
+
+
+def test_what_the_lora_learns_changes_where_a_vsd_run_leads(models, tmp_path, monkeypatch) -> None:
+    taught = go(models, tmp_path, ALONE, steps=3, **VSD).scene.state_dict()
+    monkeypatch.setattr(VariationalScore, "learn", lambda own, *lesson: own.loss(*lesson).detach())  # the same draws
+    frozen = go(models, tmp_path, ALONE, steps=3, **VSD).scene.state_dict()
+    assert (taught["slots.0.shape.sdf"] - frozen["slots.0.shape.sdf"]).abs().max() > 1e-6
 
 
 def test_a_vsd_run_leaves_the_prior_as_it_was(models, tmp_path) -> None:

@@ -73,6 +73,27 @@ def test_a_model_is_the_bundled_one_or_a_folder(tmp_path) -> None:
     assert "~" not in str(model_folder("~/models", "prior"))
 
 
+@pytest.mark.parametrize("name", ["draft", "standard", "paper"])
+def test_big_models_explore_candidates_as_rewardsds_does_in_3d(name) -> None:
+    """arXiv 2503.09601: DDIM schedules of 15 steps, guidance 50 on the way, in the first 0.7 of the run."""
+    found = settings_for(name, {"strategy": "min-max"})
+    assert (found.explore_steps, found.explore_scale, found.explore_until) == (15, 50.0, 0.7)
+
+
+def test_the_paper_presets_reward_is_vlm3ds() -> None:
+    """arXiv 2509.15772: r = z_yes - z_no from the first step on, its weight linear to nothing over 10k of 20k steps."""
+    found = settings_for("paper", {})
+    assert (found.reward_form, found.reward_from, found.reward_fade) == ("log-odds", 0.0, (0.0, 0.5))
+
+
+def test_the_paper_presets_guidance_and_noise_are_mvdreams() -> None:
+    """arXiv 2308.16512: guidance 50, rescale 0.5; t from 0.98 to [0.02, 0.5] over VLM3D's 8k of 20k steps."""
+    found = settings_for("paper", {})
+    assert (found.guidance_scale, found.guidance_rescale) == (50.0, 0.5)
+    assert (found.t_max, found.t_min, found.t_until) == ((0.98, 0.5), (0.98, 0.02), 0.4)
+    assert found.steps == 10_000
+
+
 def test_vsd_takes_less_guidance_than_sds_unless_told_how_much() -> None:
     assert settings_for("paper", {}).guidance_scale == 50.0
     assert settings_for("paper", {"distillation": "vsd"}).guidance_scale == 7.5
