@@ -94,6 +94,9 @@ class Errands(Connection):
         self._followed, self._last_event, self._mute = id, None, False
         self._preview, self._retry_at = 0, 0.0
 
+    def do_unfollow(self) -> None:
+        self._followed = None
+
     def do_cancel(self, id: str) -> None:
         self._heard_job(read_job(self._connected().cancel(id)))
 

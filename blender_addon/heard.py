@@ -52,6 +52,7 @@ def _heard_submitted(current: "Session", data: tuple[Job, int]) -> None:
     if ticket != current.ticket:  # cancelled while it was being sent
         current.ask("cancel", id=job.id)
         return
+    current.sent.add(job.id)
     if current.sender is not None:
         current.origins[job.id] = current.sender
         scene = bpy.data.scenes.get(current.sender.scene)
@@ -63,15 +64,21 @@ def _heard_submitted(current: "Session", data: tuple[Job, int]) -> None:
     _heard_job(current, job)
 
 
-def _heard_job(current: "Session", job: Job) -> None:
-    current.job = job
+def _heard_other(current: "Session", job: Job) -> None:
     current.history = [job, *(other for other in current.history if other.id != job.id)]
     current.history.sort(key=lambda other: other.created, reverse=True)
+    mirror.show_history(mirror.status(), current.history, current.history_more)
+
+
+def _heard_job(current: "Session", job: Job) -> None:
+    _heard_other(current, job)
+    if job.id != current.watched and not current.own(job):
+        return
+    current.job = job
     status, scene = mirror.status(), current.scene_of(job)
     mirror.show_job(status, job)
     if job.state in ("failed", "interrupted"):
         current.fault = mirror.job_fault(job)
-    mirror.show_history(status, current.history, current.history_more)
     if not job.ended or job.id in current.wanted:
         return
     if scene is not None and job.kind == "scene":
@@ -111,11 +118,9 @@ def _heard_history(current: "Session", data: tuple[list[Job], str | None, bool])
     current.history = jobs if before is None else [*current.history, *jobs]
     current.history_more = more
     mirror.show_history(mirror.status(), current.history, more)
-    running = next((job for job in jobs if not job.ended), None)
-    if running is not None and not current.busy():  # begun before Blender was closed, or by another Blender
-        current.job = running
-        mirror.show_job(mirror.status(), running)
-        current.ask("follow", id=running.id)
+    running = next((job for job in jobs if not job.ended and current.own(job)), None)
+    if running is not None and not current.busy():  # begun before Blender was closed
+        current.show_run(running)
 
 
 def _heard_deleted(current: "Session", id: str) -> None:
@@ -194,6 +199,7 @@ HANDLERS = {
     "vocabulary": _heard_vocabulary,
     "submitted": _heard_submitted,
     "job": _heard_job,
+    "other": _heard_other,
     "progress": _heard_progress,
     "preview": _heard_picture,
     "thumbnail": _heard_picture,

@@ -58,6 +58,8 @@ class Session:
         self.words_due = math.inf  # when they are asked for again, on time.monotonic()'s clock
         self.presets: list[dict[str, Any]] = []
         self.origins: dict[str, Origin] = {}
+        self.sent: set[str] = set()  # jobs that were sent from here, for whichever file
+        self.watched = ""  # a run that the panel shows though it may be none of ours
         self.sender: Origin | None = None  # of the job that is being sent
         self.read: Read | None = None  # what was made of it
         self.fetching: list[str] = []  # jobs whose results are on their way, in the order in which they come
@@ -98,6 +100,18 @@ class Session:
             status.state = "cancelling"
             self.ask("cancel", id=status.job)
 
+    def show_run(self, job: Job) -> None:
+        """From now on the panel shows this run, whoever sent it."""
+        self.job, self.watched = job, job.id
+        mirror.show_job(mirror.status(), job)
+        self.ask("follow", id=job.id)
+
+    def look_away(self) -> None:
+        """Show the run no longer; it goes on."""
+        self.job, self.watched = None, ""
+        mirror.show_idle(mirror.status())
+        self.ask("unfollow")
+
     def fail(self, error: BackendError) -> None:
         """Show an error until something else is tried."""
         self.fault = error
@@ -133,6 +147,18 @@ class Session:
         # A copy of a scene says that it asked too, but not under its own name.
         named = (scene for scene in asked if scene.diorama.last_job_scene == scene.name)
         return next(named, asked[0] if asked else None)
+
+    def own(self, job: Job) -> bool:
+        """Whether it was sent from here, or from a scene of the open file."""
+        return job.id in self.sent or self.scene_of(job) is not None
+
+    def watching(self) -> bool:
+        """Whether the run that the panel shows was sent by somebody else."""
+        return self.job is not None and not self.own(self.job)
+
+    def other_run(self) -> Job | None:
+        """A run of somebody else's that the backend is busy with."""
+        return next((job for job in self.history if not job.ended and not self.own(job)), None)
 
     def say(self, notice: str) -> None:
         """Show good news."""

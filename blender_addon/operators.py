@@ -33,7 +33,7 @@ class DIORAMA_OT_generate(Begins, bpy.types.Operator):
 
 
 class DIORAMA_OT_cancel(bpy.types.Operator):
-    """Stop the run. What it has learnt is kept: it can go on from Results"""
+    """Stop the run. What it has learnt is kept: it can go on from Results. Asks where somebody else sent it"""
 
     bl_idname = "diorama.cancel"
     bl_label = "Cancel"
@@ -45,8 +45,42 @@ class DIORAMA_OT_cancel(bpy.types.Operator):
             return False
         return True
 
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        if not jobs.session().watching():
+            return self.execute(context)
+        asked = {"title": "Cancel This Run?", "message": "It was sent from elsewhere", "confirm_text": "Cancel It"}
+        return context.window_manager.invoke_confirm(self, event, **asked)
+
     def execute(self, context: bpy.types.Context) -> set[str]:
         jobs.session().cancel()
+        return {"FINISHED"}
+
+
+class DIORAMA_OT_watch(bpy.types.Operator):
+    """Show how this run goes on, though it was sent from elsewhere"""
+
+    bl_idname = "diorama.watch"
+    bl_label = "Watch It"
+
+    job: StringProperty()
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        job = jobs.session().job_called(self.job)
+        if job is None or job.ended or jobs.session().busy():
+            self.report({"WARNING"}, "There is another run to show now, or this one has ended")
+            return {"CANCELLED"}
+        jobs.session().show_run(job)
+        return {"FINISHED"}
+
+
+class DIORAMA_OT_look_away(bpy.types.Operator):
+    """Show this run no longer. It goes on"""
+
+    bl_idname = "diorama.look_away"
+    bl_label = "Stop Watching"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        jobs.session().look_away()
         return {"FINISHED"}
 
 
@@ -96,6 +130,8 @@ class DIORAMA_OT_place(Places, bpy.types.Operator):
 CLASSES = (
     DIORAMA_OT_generate,
     DIORAMA_OT_cancel,
+    DIORAMA_OT_watch,
+    DIORAMA_OT_look_away,
     DIORAMA_OT_random_seed,
     DIORAMA_OT_set_preset,
     DIORAMA_OT_place,

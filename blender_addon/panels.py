@@ -7,7 +7,7 @@ import bpy
 from . import jobs
 from .collect import problems
 from .layouts import InView3D, draw_foot, draw_text
-from .run_view import draw_run, draw_unknown_words
+from .run_view import draw_other, draw_run, draw_unknown_words
 from .slots import slots_seen
 
 
@@ -39,6 +39,7 @@ class DIORAMA_PT_generate(InView3D, bpy.types.Panel):
             draw_run(layout, context, status)
         else:
             _draw_start(layout, context)
+            draw_other(layout, context)
         draw_foot(layout, context, status)
 
 

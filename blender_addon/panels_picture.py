@@ -8,7 +8,7 @@ from . import jobs
 from .collect_picture import edit_problems, image_problems, picture_problem
 from .layouts import InImageEditor, draw_foot, draw_text
 from .panels_results import draw_results
-from .run_view import draw_run, draw_unknown_words
+from .run_view import draw_other, draw_run, draw_unknown_words
 
 
 class DIORAMA_PT_picture(InImageEditor, bpy.types.Panel):
@@ -25,6 +25,8 @@ class DIORAMA_PT_picture(InImageEditor, bpy.types.Panel):
         _draw_edit(layout, context, settings, image, busy)
         if busy:
             draw_run(layout, context, status)
+        else:
+            draw_other(layout, context)
         draw_foot(layout, context, status)
 
 

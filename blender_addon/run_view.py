@@ -1,6 +1,7 @@
 """A run as the panels show it: progress, picture, rewards, and words the models do not know. Changes nothing."""
 
 import math
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ from .answers import duration, unknown_words
 from .layouts import TEXT_SCALE, draw_text
 
 PICTURE_SCALE = 9.0  # of the live preview, in rows
+PROMPT_LETTERS = 80  # of a run of somebody else's
 VALUE_LETTERS = 6  # of the width, for the percentage beside a question
 PHASES = {"loading": "Loading models", "optimising": "Optimising", "exporting": "Writing the result"}
 STATES = {"sending": "Sending", "queued": "Waiting in the queue", "cancelling": "Stopping"}
@@ -28,6 +30,20 @@ def draw_run(layout: bpy.types.UILayout, context: bpy.types.Context, status: Any
     if icon:
         layout.template_icon(icon, scale=PICTURE_SCALE)
     draw_rewards(layout, context, status)
+    if jobs.session().watching():
+        draw_text(layout, context, "This run was sent from elsewhere.", "INFO")
+        layout.operator("diorama.look_away", icon="HIDE_ON")
+
+
+def draw_other(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """That the backend works for somebody else, and the button to see how; nothing where it does not."""
+    other = jobs.session().other_run()
+    if other is None:
+        return
+    box = layout.box()
+    prompt = textwrap.shorten(other.prompt, PROMPT_LETTERS, placeholder=" ...")
+    draw_text(box, context, f"The backend is busy with a run that was sent from elsewhere: {prompt}", "TIME")
+    box.operator("diorama.watch", icon="HIDE_OFF").job = other.id
 
 
 def _state(status: Any) -> str:

@@ -14,6 +14,7 @@ from .results import AGAIN
 from .whole import PlaceError
 
 RUNNING = "A generation is running: wait for it, or cancel it"
+WATCHING = "The panel shows a run that was sent from elsewhere: stop watching it first"
 STOPPED = "The run was stopped"
 
 
@@ -23,7 +24,9 @@ class Begins:
     @classmethod
     def may_begin(cls, problems: Iterable[Problem | str] = ()) -> bool:
         """Whether it can begin; where it cannot, the button says why."""
-        why = RUNNING if jobs.session().busy() else next(map(str, problems), "")
+        session, why = jobs.session(), next(map(str, problems), "")
+        if session.busy():
+            why = WATCHING if session.watching() else RUNNING
         if why:
             cls.poll_message_set(why)
         return not why

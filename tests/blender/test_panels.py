@@ -31,9 +31,10 @@ JOB = {
 
 
 def hear(addon, **changes) -> None:
-    """As if the backend had told this of a job."""
+    """As if the backend had told this of a job that was sent from here."""
     session = addon.jobs.session()
     tick(addon)
+    session.sent.add(JOB["id"])
     session.network._post("job", addon.answers.read_job({**JOB, **changes}))
     tick(addon)
 
