@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel
 from backend.guidance.diffusion import DiffusionPrior
 from backend.guidance.multiview import multi_view_unet
 from backend.guidance.mvdream import LATENT_PX, build_scheduler
+from backend.guidance.questions import FULL
 from backend.guidance.vlm import VisionLanguageModel
 from backend.starter.vocabulary import chat_tokenizer
 from tests.bench.vlm import REAL
@@ -54,12 +55,14 @@ def real_prior(name: str, device: torch.device, dtype: torch.dtype) -> Diffusion
 
 
 def real_vlm(name: str, device: torch.device, largest_px: int | None) -> VisionLanguageModel:
-    """One of VLMS, untrained, with a small vocabulary's tokenizer."""
+    """One of VLMS, untrained, with a small vocabulary's tokenizer; asked in full sentences, as the real ones are."""
     preprocessing, build = REAL[VLMS[name]]
     tokenizer = chat_tokenizer()
     network = build(device)
     network.config.image_token_id = tokenizer.convert_tokens_to_ids("<|image_pad|>")
-    return VisionLanguageModel(network, tokenizer, preprocessing.within(largest_px))
+    vlm = VisionLanguageModel(network, tokenizer, preprocessing.within(largest_px))
+    vlm.wording = FULL
+    return vlm
 
 
 @contextmanager

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from backend.guidance.models import load_models
+from backend.guidance.questions import FULL
 from backend.models_table import MODELS
 from backend.presets import settings_for
-from tests.bench.presets import PRESETS, WARM_UP, WAYS, cost, main, row, timed
+from tests.bench import presets as bench
+from tests.bench.presets import PRESETS, WARM_UP, WAYS, cost, main, measured, row, timed
 from tests.real_networks import real_prior, real_vlm
 from tests.small_models import write_small_models
 
@@ -38,6 +40,7 @@ def test_the_vision_language_models_have_the_sizes_that_are_downloaded(preset) -
     vlm = real_vlm(settings.vlm, META, settings.vlm_px)
     assert 2 * count(vlm.network) / 1e9 == pytest.approx(MODELS[settings.vlm].size_gb, rel=0.04)
     assert vlm.preprocessing.max_pixels == settings.vlm_px**2
+    assert vlm.wording == FULL
 
 
 def test_the_loop_measures_every_way_on_small_networks(tmp_path) -> None:
@@ -49,6 +52,28 @@ def test_the_loop_measures_every_way_on_small_networks(tmp_path) -> None:
         assert found.seconds > 0 and found.peak_gib is None
         line = row("starter", way, settings, found)
         assert way in line and line.count("|") == 7
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_step_that_is_timed_asks_the_vlm(preset, tmp_path, monkeypatch) -> None:
+    prior, vlm = write_small_models(tmp_path)
+    settings = timed(preset, {}, WARM_UP + 2).model_copy(update={**SMALL, "prior": str(prior), "vlm": str(vlm)})
+    models, asked = load_models(settings, CPU), []
+    ask = models.vlm.ask
+    monkeypatch.setattr(models.vlm, "ask", lambda *told: asked.append(told) or ask(*told))
+    cost(settings, models, CPU)
+    assert len(asked) == WARM_UP + 2
+
+
+@pytest.mark.parametrize("where", ["models_of", "cost"])
+def test_networks_that_do_not_fit_have_a_line_that_says_so(where, monkeypatch) -> None:
+    def refuse(*told):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(bench, "models_of", lambda *told: None)
+    monkeypatch.setattr(bench, where, refuse)
+    line = measured("paper", "VSD + VLM", WARM_UP + 2, CPU)
+    assert line == "| paper | mvdream + qwen2.5-vl-7b | VSD + VLM | | | too little memory |"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -19,6 +19,7 @@ import torch
 
 from backend.generate import Step, generate
 from backend.guidance.models import Models, network_dtype
+from backend.out_of_memory import is_memory_error
 from backend.presets import settings_for
 from backend.schema import Settings, read_request
 from tests.real_networks import real_prior, real_vlm
@@ -43,8 +44,12 @@ class Cost(NamedTuple):
 
 
 def timed(preset: str, way: dict, steps: int) -> Settings:
-    """The preset's settings for a short run in which every step does what a late step does."""
-    settings = settings_for(preset, {**way, "steps": steps, "reward_from": 0.0, "explore_until": 1.0})
+    """The preset's settings for a short run in which every step does all that a step of a long one can do.
+
+    The reward neither waits nor fades: that a preset asks the VLM in a part of its steps is no part of what one costs.
+    """
+    always = {"reward_from": 0.0, "reward_fade": (1.0, 1.0), "explore_until": 1.0}
+    settings = settings_for(preset, {**way, "steps": steps, **always})
     return settings.model_copy(update={"resolution": settings.final_resolution})
 
 
@@ -79,6 +84,17 @@ def row(preset: str, way: str, settings: Settings, found: Cost) -> str:
     return f"| {preset} | {settings.prior} + {settings.vlm} | {way} | {sizes} | {found.seconds:.2f} | {memory} |"
 
 
+def measured(preset: str, way: str, steps: int, device: torch.device) -> str:
+    """The line of a preset and one of WAYS; it says so where the networks or the run do not fit."""
+    settings = timed(preset, WAYS[way], steps)
+    try:
+        return row(preset, way, settings, cost(settings, models_of(settings, device), device))
+    except (RuntimeError, MemoryError) as error:
+        if not is_memory_error(error):
+            raise
+    return f"| {preset} | {settings.prior} + {settings.vlm} | {way} | | | too little memory |"
+
+
 def main(steps: int) -> None:
     """Prints the table."""
     if not torch.cuda.is_available():
@@ -88,16 +104,10 @@ def main(steps: int) -> None:
     print(f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, {steps - WARM_UP - 1} steps each\n")
     print("| preset | networks | way | views x grid | seconds a step | peak GiB |\n|---|---|---|---|---|---|")
     for preset in PRESETS:
-        for way, changes in WAYS.items():
+        for way in WAYS:
             torch.manual_seed(0)
-            settings = timed(preset, changes, steps)
-            models = models_of(settings, device)
-            try:
-                print(row(preset, way, settings, cost(settings, models, device)), flush=True)
-            except torch.cuda.OutOfMemoryError:
-                print(f"| {preset} | {settings.prior} + {settings.vlm} | {way} | | | too little memory |", flush=True)
-            del models
-            torch.cuda.empty_cache()
+            print(measured(preset, way, steps, device), flush=True)
+            torch.cuda.empty_cache()  # the networks are gone with the call, their memory is kept
 
 
 if __name__ == "__main__":
