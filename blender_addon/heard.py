@@ -10,6 +10,7 @@ from . import mirror
 from .answers import Job
 from .arrivals import Arrived, Read
 from .messages import BackendError
+from .opening import open_path
 
 if TYPE_CHECKING:
     from .jobs import Session
@@ -140,7 +141,10 @@ def _heard_parsed(current: "Session", answer: tuple[str, dict[str, Any]]) -> Non
 
 
 def _heard_files(current: "Session", folder: Path) -> None:
-    bpy.ops.wm.path_open(filepath=str(folder))
+    try:
+        open_path(folder)
+    except BackendError as error:
+        current.fail(error)
 
 
 def _heard_install_line(current: "Session", line: str) -> None:

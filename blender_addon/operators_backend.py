@@ -8,6 +8,7 @@ import bpy
 from . import jobs, preferences
 from .link import backend_for
 from .messages import BackendError
+from .opening import open_path
 
 
 class DIORAMA_OT_start(bpy.types.Operator):
@@ -114,7 +115,11 @@ class DIORAMA_OT_open_log(bpy.types.Operator):
         if path is None:
             self.report({"WARNING"}, "There is no log yet")
             return {"CANCELLED"}
-        bpy.ops.wm.path_open(filepath=str(path))
+        try:
+            open_path(path)
+        except BackendError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
         return {"FINISHED"}
 
     def _newest(self) -> Path | None:
