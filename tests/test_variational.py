@@ -121,6 +121,24 @@ def test_weights_in_half_precision_still_learn_in_single(without_cameras) -> Non
     assert any("lora_B" in name for name in moved) and any("class_embedding" in name for name in moved)
 
 
+def test_a_lora_over_weights_in_float16_gets_the_gradient_of_float32_however_small_it_is(without_cameras) -> None:
+    prior = copy.deepcopy(without_cameras)
+    prior.unet.conv_out.weight.data *= 1e-3  # as in wide networks, one number in the middle counts for little
+    x, text, empty = inputs(prior, 8), prior.encode_text(["a red cube"] * 8), prior.encode_text([""])
+    single = score_of(prior)
+    single.learn(x["latents"], text, empty, x["poses"])
+    prior.unet.half()
+    taught, untaught = score_of(prior), score_of(prior)
+    taught.learn(x["latents"], text, empty, x["poses"])
+    mean = torch.autograd.grad(untaught.loss(x["latents"], text, empty, x["poses"]), untaught.parameters)
+    wanted, found, lost = (
+        torch.cat([g.flatten() for g in each])
+        for each in ([p.grad for p in single.parameters], [p.grad for p in taught.parameters], mean)
+    )
+    assert (found - wanted).norm() < 0.01 * wanted.norm()
+    assert (lost - wanted).norm() > 0.1 * wanted.norm()
+
+
 @pytest.mark.parametrize(("name", "draws"), [("multi_view", 1), ("prior", 4)])
 def test_the_views_of_a_multi_view_prior_share_their_timestep_and_lose_their_prompt_together(
     request, name, draws

@@ -88,9 +88,14 @@ class VariationalScore:
 
     def learn(self, latents: Tensor, text: Tensor, empty: Tensor, poses: Tensor | None) -> Tensor:
         """One step of the optimiser on `loss`; returns the loss before it, without gradient."""
-        self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(latents, text, empty, poses)
-        loss.backward()
+        # A mean's gradient in a single number is so small that a network in float16 loses it on the way back: what goes
+        # back is the sum's, divided in the LoRA's own float32.
+        count = latents.numel()
+        for parameter, gradient in zip(
+            self.parameters, torch.autograd.grad(loss * count, self.parameters), strict=True
+        ):
+            parameter.grad = gradient / count
         self.optimizer.step()
         return loss.detach()
 
