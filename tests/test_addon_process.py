@@ -75,18 +75,21 @@ print("a line that is not JSON", flush=True)
 print(json.dumps(told), flush=True)
 print("listening", file=sys.stderr, flush=True)
 server.serve_forever()
+behaviour.before_end()
 (options.data / "service.json").unlink()
 """
 
 
-def make_source(folder, version="0.1.0", before_ready="pass", job="done"):
+def make_source(folder, version="0.1.0", before_ready="pass", before_end="pass", job="done"):
     """A folder with a stand-in backend of that version."""
     package = folder / "backend"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(f'__version__ = "{version}"\n')
     (package / "__main__.py").write_text(SERVICE)
-    body = textwrap.indent(textwrap.dedent(before_ready), "    ")
-    (package / "behaviour.py").write_text(f"JOB = {job!r}\ndef before_ready(options):\n{body}\n")
+    parts = [f"JOB = {job!r}"]
+    for head, body in (("before_ready(options)", before_ready), ("before_end()", before_end)):
+        parts.append(f"def {head}:\n{textwrap.indent(textwrap.dedent(body), '    ')}")
+    (package / "behaviour.py").write_text("\n".join(parts) + "\n")
     (folder / "requirements").mkdir()
     (folder / "requirements" / "cpu.txt").write_text("torch==2.13.0\n")
     return folder
@@ -163,6 +166,15 @@ def test_a_second_start_adopts_the_first(make):
     assert second.alive()
     second.stop()
     assert not first.alive()
+
+
+def test_a_start_waits_for_a_backend_that_is_ending(make):
+    ending, next_one = make(before_end="__import__('time').sleep(2)"), make()
+    first = ending.start(20)
+    pid = service_file(ending)["pid"]
+    assert ending._client(first[0]).leave(os.getpid()) == []  # it was the last one that needed it
+    assert next_one.start(20) != first
+    assert next_one.alive() and next_one.pid not in (0, pid) and not processes.is_running(pid)
 
 
 def test_nothing_is_adopted_where_nothing_runs(make):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,16 +17,34 @@ from .addon_modules import addon_module, error_of
 from .service_server import CUBE, ENDLESS, PATIENCE_S, QUICK, scene
 
 client = addon_module("client")
+link = addon_module("link")
 parts = addon_module("parts")
 process = addon_module("backend_process")
 processes = addon_module("processes")
 
 ROOT = Path(__file__).parents[1]
+# Another Blender: it starts the backend, or joins it, and leaves it or just ends, as it is told.
+BLENDER = f"""
+import os, pathlib, sys
+from tests.test_addon_service import backend_in
+backend = backend_in(pathlib.Path(sys.argv[1]))
+print(*backend.start({PATIENCE_S}), backend.pid, flush=True)
+if input() == "leave":
+    backend.leave()
+os._exit(0)
+"""
 
 
 def backend_in(folder, port=0):
     """The add-on's backend: this checkout's, run by this Python."""
-    return process.Backend(Path(sys.executable), ROOT, folder / "data", folder / "home", "cpu", port)
+    home = folder / "home"
+    return process.Backend(Path(sys.executable), ROOT, home / "data", home, "cpu", port)
+
+
+def blender(folder):
+    """Another Blender on the same folder."""
+    command = [sys.executable, "-c", BLENDER, str(folder)]
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +168,50 @@ def test_a_port_that_is_taken_is_named(backend, tmp_path):
     port = client.Client(*backend.adopt()).target.port
     error = error_of(backend_in(tmp_path, port).start, PATIENCE_S)
     assert f"port {port}" in error.what and error.mend == "log"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("last_words", ["leave", "die"])
+def test_a_run_goes_on_when_the_blender_that_started_the_backend_closes(tmp_path, monkeypatch, last_words):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with blender(tmp_path) as first:
+        address, token, pid = first.stdout.readline().split()
+        second = backend_in(tmp_path)
+        assert second.start(PATIENCE_S) == (address, token)
+        service = client.Client(address, token, timeout_s=60)
+        job = service.submit(scene(ENDLESS))
+        first.communicate(f"{last_words}\n", timeout=60)
+    time.sleep(3.0)  # the service looks every second
+    assert second.alive() and service.job(job["id"])["state"] in ("queued", "running")
+    second.leave()
+    assert processes.wait_for_end(int(pid), 60.0)  # nobody needs it any more
+
+
+def test_one_blender_right_after_another_gets_a_backend(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    pids = []
+    for _ in range(3):
+        with blender(tmp_path) as one:
+            pids.append(int(one.stdout.readline().split()[-1]))
+            one.communicate("die\n", timeout=60)
+    assert processes.wait_for_end(pids[-1], 60.0)
+
+
+def test_an_installation_is_refused_while_another_blender_uses_the_environment(backend):
+    home = backend.home
+    config = link.Config("INSTALL", "", "", "", "cpu", False, "", home, ROOT / "blender_addon", False)
+    assert config.data == backend.data
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        backend._client(backend.adopt()[0]).join(other.pid)
+        error = error_of(link.free_environment, config)
+        other.communicate(b"\n")
+    assert error.what == "Another Blender uses the backend that is to be installed"
+    assert "Close that Blender" in error.remedy and backend.alive()
+
+
+def test_an_installation_ends_a_backend_that_nobody_else_uses(tmp_path):
+    backend = backend_in(tmp_path)
+    backend.start(PATIENCE_S)
+    config = link.Config("INSTALL", "", "", "", "cpu", False, "", backend.home, ROOT / "blender_addon", False)
+    link.free_environment(config)
+    assert not backend.alive()
