@@ -111,9 +111,12 @@ def _guarded(answer: Callable[[socket.socket], None], connection: socket.socket,
             pass  # the add-on hung up
 
 
-def path_of(connection: socket.socket) -> str:
-    """What is asked for, read from the connection."""
-    return connection.recv(65536).split(b" ")[1].decode().split("?")[0]
+def path_of(connection: socket.socket, flags: int = 0) -> str:
+    """What is asked for, read from the connection. Raises ConnectionError where the add-on has hung up already."""
+    request = connection.recv(65536, flags)
+    if not request:
+        raise ConnectionError("nothing was asked")
+    return request.split(b" ")[1].decode().split("?")[0]
 
 
 def http(body: bytes, status_line: str = "200 OK", content_type: str = "application/json") -> bytes:
