@@ -1,6 +1,6 @@
 """The methods of RewardSDS (arXiv 2503.09601) in 2D: pictures of single objects, judged by another VLM than rewards.
 
-python -m tests.bench.pictures [--methods sds,reward-sds] [--prompts 12] [--seeds 3] [--steps N] [--out DIR]
+python -m tests.bench.pictures [--methods sds,reward-sds] [--prompts 12] [--seeds 3] [--set candidates=8] [--out DIR]
 
 All methods begin from the same noise for the same prompt and seed. A picture that is there for the same request,
 settings and weights is not made again: after a change of the code take another folder. Pictures, pictures.json and
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from backend.commands.shared import named_values
 from backend.evaluate.digest import weights_digest
 from backend.evaluate.statistics import Estimate, bootstrap_mean
 from backend.evaluate.suite import STARTER
@@ -113,14 +114,14 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join(IMAGE_METHODS))
     parser.add_argument("--prompts", type=int, default=len(THINGS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, help="optimisation steps (default: the preset's)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, for all methods")
     parser.add_argument("--out", type=Path, default=Path("out/bench-pictures"))
     arguments = parser.parse_args()
     methods = arguments.methods.split(",")
     if not set(methods) <= set(IMAGE_METHODS):
         parser.error(f"methods are {', '.join(IMAGE_METHODS)}")
     maker, rows = Maker(arguments.out), []
-    settings = {} if arguments.steps is None else {"steps": arguments.steps}
+    settings = dict(named_values(arguments.set, "steps=100"))
     for seed in range(arguments.seeds):
         for thing in THINGS[: arguments.prompts]:
             for method in methods:

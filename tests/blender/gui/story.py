@@ -54,6 +54,13 @@ class Window:
         sidebar = next(region for region in self.area.regions if region.type == "UI")
         sidebar.active_panel_category = "Diorama"
 
+    def scroll_down(self) -> Iterator[float]:
+        """Show the end of the tab."""
+        sidebar = next(region for region in self.area.regions if region.type == "UI")
+        with bpy.context.temp_override(window=self.window, area=self.area, region=sidebar):
+            bpy.ops.view2d.scroll_down(deltay=10_000)
+        yield DRAWN_S
+
     def look(self, distance_m: float) -> None:
         """Look at the middle of the scene from its right front."""
         region = self.area.spaces.active.region_3d
@@ -175,6 +182,8 @@ def generate(window: Window, status: Any) -> Iterator[float | Callable[[], bool]
     yield from ended(jobs)
     window.area.spaces.active.shading.color_type = "TEXTURE"  # a material preview takes minutes without a GPU
     yield from window.shoot("result")
+    yield from window.scroll_down()
+    yield from window.shoot("results")
 
 
 def preferences(window: Window, chosen: Any) -> Iterator[float | Callable[[], bool]]:

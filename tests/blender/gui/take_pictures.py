@@ -27,7 +27,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[3]
 PICTURES = {  # that story.py has to take, by chapter
     "preferences": ("preferences",),
-    "scene": ("empty", "layout", "running", "result", "error"),
+    "scene": ("empty", "layout", "running", "result", "results", "error"),
     "image": ("image_running", "image"),
 }
 WINDOW_PX = (1240, 1120)
