@@ -19,6 +19,7 @@ from .torch_build import index_address, pip_brings_cuda
 __all__ = ["BackendError", "Cancelled", "Installer", "check_python", "has_nvidia_gpu", "installed_python", "outdated"]
 
 GB = 10**9
+EMPTY_ENVIRONMENT = 50 * 10**6  # bytes that one without packages takes, pip's own unpacking included
 ROOM = {"cpu": 3 * GB, "cuda": 12 * GB}  # bytes that an environment takes while pip unpacks it
 SILENCE_S = 1800.0  # pip says nothing while it unpacks torch, on a slow disk for minutes
 TAIL_LINES = 80
@@ -134,6 +135,8 @@ class Installer:
             if status == 0 and self.python.exists():
                 (self.folder / BEGUN).write_text(purpose, "utf-8")
                 return base.text
+            if shutil.disk_usage(self.folder.parent).free < EMPTY_ENVIRONMENT:  # venv keeps to itself why it failed
+                raise _full_disk(self.folder)
             faults.append(f"{base.python}: {''.join(output[-1:]) or 'venv failed'}")
         for fault in faults:
             self._say(fault)
@@ -249,10 +252,14 @@ class Installer:
             raise Cancelled
 
 
+def _full_disk(where: Path) -> BackendError:
+    return BackendError("The disk is full", str(where), "Make room and install again", "install")
+
+
 def _disk_fault(error: OSError, folder: Path) -> BackendError:
     where = str(error.filename or folder)
     if error.errno == errno.ENOSPC:
-        return BackendError("The disk is full", where, "Make room and install again", "install")
+        return _full_disk(Path(where))
     if isinstance(error, PermissionError):
         remedy = "Stop the backend, close what uses its files, and install again"
         return BackendError("A file cannot be written or removed", where, remedy, "install")

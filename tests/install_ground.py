@@ -14,12 +14,12 @@ install = addon_module("install")
 environment = addon_module("environment")
 
 
-def make_wheel(folder, name="tiny", version="1.0"):
-    """A wheel with one module."""
+def make_wheel(folder, name="tiny", version="1.0", size=0):
+    """A wheel with one module, of at least so many bytes."""
     folder.mkdir(exist_ok=True)
     info = f"{name}-{version}.dist-info"
     files = {
-        f"{name}.py": f"VERSION = {version!r}\n",
+        f"{name}.py": f"VERSION = {version!r}\n" + "#" * size,
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }

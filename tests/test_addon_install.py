@@ -13,6 +13,7 @@ import pytest
 from .addon_modules import addon_module, error_of
 from .false_pythons import posix, says, script
 from .install_ground import Ground, make_wheel
+from .small_disk import grow, small_disk
 
 install = addon_module("install")
 environment = addon_module("environment")
@@ -200,6 +201,28 @@ def test_too_little_room_is_said_before_anything_is_made(ground, monkeypatch):
     monkeypatch.setattr(install, "ROOM", {"cpu": 10**18, "cuda": 10**18})
     assert "GB left" in error_of(ground.installer().run).what
     assert not (ground.home / "env").exists()
+
+
+def is_full_disk(error):
+    return error.what == "The disk is full" and error.mend == "install" and "Make room" in error.remedy
+
+
+@pytest.mark.parametrize("size", ["16k", "4m"])
+def test_a_disk_too_small_for_an_empty_environment_is_not_blamed_on_python(ground, size):
+    with small_disk(ground.home, size):
+        assert is_full_disk(error_of(ground.installer().run))
+        assert install.installed_python(ground.home) is None
+
+
+@pytest.mark.slow
+def test_a_disk_too_small_for_the_packages_is_named_and_with_room_it_goes_on(ground):
+    make_wheel(ground.wheels, size=60 * 10**6)
+    with small_disk(ground.home, "60m"):
+        assert is_full_disk(error_of(ground.installer().run))
+        assert install.installed_python(ground.home) is None
+        grow(ground.home, "200m")
+        assert ground.installer().run() == install.installed_python(ground.home)
+    assert "Going on with the environment that is there" in ground.lines
 
 
 def test_missing_requirements_are_named(ground):

@@ -11,6 +11,7 @@ from pathlib import Path
 import bpy
 import pytest
 
+from ..small_disk import small_disk
 from .backends import HEALTH, closed_port, false_backend, http, path_of, status, tick, use_remote, wait_for
 from .test_panels import JOB
 from .test_slots import add_slot
@@ -63,6 +64,15 @@ def test_a_download_that_is_cut_leaves_nothing(addon) -> None:
     whole = http(b"glTF" + bytes(100_000), content_type="model/gltf-binary")
     assert "add-on met a fault" not in import_of(addon, whole[:5000])
     assert list(addon.preferences.config().cache.rglob("result.glb*")) == []
+
+
+def test_a_full_disk_is_named_and_the_result_can_be_fetched_again(addon) -> None:
+    whole = b"glTF\x02\0\0\0" + (10**6).to_bytes(4, "little") + bytes(10**6 - 12)
+    with small_disk(addon.preferences.config().cache, "400k") as cache:
+        assert import_of(addon, http(whole, content_type="model/gltf-binary")) == "The disk is full"
+        assert (status().fault_mend, status().fault_job) == ("import", JOB["id"])
+        assert "Make room" in status().fault_remedy
+        assert list(cache.rglob("*.glb*")) == []
 
 
 def test_a_result_that_is_no_glb_is_refused(addon) -> None:
