@@ -39,9 +39,9 @@ clients = {options.parent_pid}
 behaviour.before_ready(options)
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    def answer(self, what):
+    def answer(self, what, status=200):
         data = json.dumps(what).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -50,8 +50,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/v1/health":
             health = {"version": __version__, "api": 1, "state": "ready", "device": options.device}
             self.answer({**health, "token_ok": token_ok})
+        elif not token_ok:
+            self.answer({"error": {"what": "the token is wrong", "where": "", "remedy": ""}}, 401)
         else:
-            self.answer({"jobs": [{"id": "a", "state": behaviour.JOB}], "next": None})
+            job = {"id": "a", "state": behaviour.JOB}
+            self.answer({"jobs": [job], "next": None, "presets": [], "pids": list(clients)})
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path == "/v1/clients":
