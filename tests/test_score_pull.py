@@ -77,6 +77,17 @@ def test_small_network_calls_give_what_one_large_call_gives(prior, condition, va
     torch.testing.assert_close(one.pull.gradient, two.pull.gradient, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize(("at_once", "calls"), [(1, [2, 2, 2]), (5, [4, 2]), (32, [6])])
+def test_the_variational_score_is_asked_of_as_many_candidates_at_once_as_may_be(
+    prior, condition, monkeypatch, at_once, calls
+) -> None:
+    own, seen = taught(prior, condition), []
+    predict = own.predict_noise
+    monkeypatch.setattr(own, "predict_noise", lambda noisy, *rest: seen.append(len(noisy)) or predict(noisy, *rest))
+    distilled(prior, condition, own, exploring("none", 3), at_once)  # of two views each
+    assert seen == calls
+
+
 @pytest.mark.parametrize("variational", [False, True])
 def test_the_best_is_taken_alone_and_the_mean_without_a_strategy(prior, condition, variational) -> None:
     own = taught(prior, condition) if variational else None

@@ -59,7 +59,7 @@ def score_pull(
     All views and candidates share one timestep, drawn from an interval that sinks with progress. own: the variational
     score, for VSD. exploration: for several candidates.
     """
-    prior, condition = denoiser.prior, denoiser.condition
+    prior = denoiser.prior
     leaf = pictures.detach().requires_grad_()
     latents = prior.encode(leaf)
     views = len(latents)
@@ -76,13 +76,13 @@ def score_pull(
     guided, conditional = (
         x.unflatten(0, (-1, views)) for x in denoiser.predict(noisy.flatten(0, 1), t, settings.guidance_scale)
     )
+    if own:
+        learnt = denoiser.predict_variational(own, noisy.flatten(0, 1), t).unflatten(0, (-1, views))
     losses, wanted = [], []
     for i in range(len(noisy)):
         target = reconstruct(noisy[i], guided[i], conditional[i], alpha_bar, settings.guidance_rescale)
         if own:
-            times = torch.full((views,), t, device=noise.device)
-            predicted = own.predict_noise(noisy[i], times, condition.text, condition.poses)
-            target = latents.detach() + target - clean_latents(noisy[i], predicted, alpha_bar)
+            target = latents.detach() + target - clean_latents(noisy[i], learnt[i], alpha_bar)
         target = weighted_target(latents, target, alpha_bar, settings.weighting)
         distance, shown = distance_to(target, leaf, latents, prior, settings)
         losses.append(distance)

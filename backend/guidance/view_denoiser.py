@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .diffusion import DiffusionPrior
 from .distillation import guide, perp_neg
+from .variational import VariationalScore
 
 AT_ONCE = 32  # samples in one network call, conditional and unconditional counted; one candidate at least
 
@@ -39,10 +40,23 @@ class ViewDenoiser:
 
     def predict(self, noisy: Tensor, t: int, scale: float) -> Prediction:
         """The noise in N candidates of V views (N V, c, h, w), all at timestep t. scale: of the guidance."""
-        views = len(self.condition.poses)
-        parts = noisy.split(max(1, self.at_once // (len(self._words(1)) * views)) * views)
+        parts = self._parts(noisy, sides=len(self._words(1)))
         guided, conditional = zip(*(self._predict(part, t, scale) for part in parts), strict=True)
         return Prediction(torch.cat(guided), torch.cat(conditional))
+
+    def predict_variational(self, own: VariationalScore, noisy: Tensor, t: int) -> Tensor:
+        """The noise that a variational score sees in N candidates of V views (N V, c, h, w), for the prompt alone."""
+        return torch.cat([self._predict_variational(own, part, t) for part in self._parts(noisy, sides=1)])
+
+    def _parts(self, noisy: Tensor, sides: int) -> tuple[Tensor, ...]:
+        """Whole candidates, as many in each part as go into one call in which every sample is there `sides` times."""
+        views = len(self.condition.poses)
+        return noisy.split(max(1, self.at_once // (sides * views)) * views)
+
+    def _predict_variational(self, own: VariationalScore, noisy: Tensor, t: int) -> Tensor:
+        copies, c = len(noisy) // len(self.condition.poses), self.condition
+        times = torch.full((len(noisy),), t, device=noisy.device)
+        return own.predict_noise(noisy, times, c.text.repeat(copies, 1, 1), c.poses.repeat(copies, 1))
 
     def _predict(self, noisy: Tensor, t: int, scale: float) -> Prediction:
         copies = len(noisy) // len(self.condition.poses)
