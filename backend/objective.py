@@ -153,7 +153,7 @@ class Objective:
         """What scores candidates: another model, or the VLM on as many views as it is shown otherwise."""
         if self.models.reward is not None:
             return self.models.reward.score
-        score, views = vlm_reward(self.models.vlm), self.settings.vlm_views
+        score, views = vlm_reward(self.models.vlm, self.settings.denoise_at_once), self.settings.vlm_views
         return lambda images, prompt: score(images[:, :views], prompt)
 
     def _look_at_scene(self, mesh: Mesh, bounds: list[Bounds]) -> Tensor:

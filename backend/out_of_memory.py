@@ -20,6 +20,7 @@ REFUSED = re.compile(  # torch on CPU and MPS, the CUDA driver, cuBLAS and cuDNN
 )
 SPARE = 0.9  # of the memory there is: what a suggestion may fill
 COARSEST = 16  # cubes along the longest edge; below, nothing has a shape
+USUAL_VLM_PX, COARSEST_VLM_PX = 256, 128  # pictures that VLM3D shows (arXiv 2509.15772); below, parts cannot be told
 
 
 class OutOfMemory(UserError):
@@ -58,11 +59,7 @@ def suggest(settings: Settings, share: float) -> str:
     it is comes first.
     """
     share = min(share, 1.0) * SPARE
-    ways = []
-    if settings.prior != "starter" and settings.encode_at_once != 1:
-        ways.append(f"set encode_at_once to 1 (now {settings.encode_at_once or 'all views'})")
-    if settings.prior != "starter" and not settings.offload_idle:
-        ways.append("turn on offload_idle, where there is a GPU")
+    ways = _slower_ways(settings) + lighter_vlm(settings.vlm, settings.vlm_px, settings.vlm_four_bit, share)
     views = int(settings.views * share)
     if 1 <= views < settings.views:
         ways.append(f"set views to {views} (now {settings.views})")
@@ -72,6 +69,30 @@ def suggest(settings: Settings, share: float) -> str:
     ways += [f"take the preset {name!r}" for name, other in PRESETS.items() if _is_lighter(other, settings)]
     text = ", or ".join(ways) or "take a machine with more memory"
     return text[0].upper() + text[1:]
+
+
+def _slower_ways(settings: Settings) -> list[str]:
+    """What costs only time."""
+    ways = []
+    if settings.prior != "starter" and settings.encode_at_once != 1:
+        ways.append(f"set encode_at_once to 1 (now {settings.encode_at_once or 'all views'})")
+    one = 2 * settings.views  # candidate, with the prompt and without
+    if settings.strategy != "none" and settings.denoise_at_once > one:
+        ways.append(f"set denoise_at_once to {one} (now {settings.denoise_at_once})")
+    if settings.prior != "starter" and not settings.offload_idle:
+        ways.append("turn on offload_idle, where there is a GPU")
+    return ways
+
+
+def lighter_vlm(vlm: str, px: int | None, four_bit: bool, share: float) -> list[str]:
+    """How the vision-language model would need less, for `share` of the memory. px, four_bit: as the settings are."""
+    if vlm == "starter":
+        return []
+    ways = [] if four_bit else ["turn on vlm_four_bit, where there are a GPU and bitsandbytes"]
+    smaller = int((px or USUAL_VLM_PX) * min(share, SPARE) ** 0.5) // 32 * 32  # of whole tokens
+    if smaller >= COARSEST_VLM_PX:
+        ways.append(f"set vlm_px to {smaller} (now {px or 'as large as the pictures are'})")
+    return ways
 
 
 def suggest_for_writing(settings: Settings) -> str:

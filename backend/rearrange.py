@@ -8,7 +8,7 @@ from torch import Tensor
 from .arrange.search import search
 from .objective import Objective
 
-ASKED_AT_ONCE = 8  # placements whose pictures go through the VLM in one pass
+ASKED_AT_ONCE = 8  # placements whose pictures are held before the VLM is asked about them
 PHYSICS = 4.0  # what bodies in each other or in the air count, against the log-probability of Yes
 
 
@@ -49,7 +49,7 @@ def rearrange(objective: Objective, optimizer: torch.optim.Optimizer) -> None:
                 physics.append(
                     settings.penetration_weight * terms["penetration"] + settings.support_weight * terms["support"]
                 )
-            odds = objective.models.vlm.log_odds_of_each(torch.stack(pictures), asked)
+            odds = objective.models.vlm.log_odds_of_each(torch.stack(pictures), asked, settings.denoise_at_once)
             scores.append(torch.nn.functional.logsigmoid(odds.float()).sum(1) - PHYSICS * torch.stack(physics))
         return torch.cat(scores)
 

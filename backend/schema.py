@@ -159,7 +159,8 @@ class Settings(_Strict):
     network_dtype: Literal["float32", "float16", "bfloat16"] = (
         "float32"  # of the frozen networks; the CPU takes float32
     )
-    denoise_at_once: Annotated[int, Field(ge=1, le=1024)] = 32  # samples in one call of the denoiser
+    denoise_at_once: Annotated[int, Field(ge=1, le=1024)] = 32  # samples in one call of the denoiser, and candidates'
+    # pictures in one call of the VLM; at least all views of one candidate
     encode_at_once: Annotated[int, Field(ge=0, le=16)] = 0  # views the autoencoder holds for the gradient; 0: all
     vae_tile_px: Annotated[int, Field(ge=0, le=4096, multiple_of=32)] = 0  # the autoencoder works on larger pictures in
     # tiles of this edge; 0: whole

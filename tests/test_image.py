@@ -1,5 +1,6 @@
 """Text to image and editing: the loops against closed forms, whole runs on small networks, the command line."""
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -10,13 +11,16 @@ import torch
 from PIL import Image
 
 from backend.cli import main
-from backend.errors import OptimisationError, RequestError
+from backend.errors import ModelError, OptimisationError, RequestError
 from backend.guidance.diffusion import DiffusionPrior, load_prior
+from backend.guidance.memory import Turns
 from backend.guidance.rewards import vlm_reward
+from backend.guidance.variational import VariationalScore
 from backend.guidance.vlm import load_vlm
+from backend.image import run as run_module
 from backend.image.edit import edit
 from backend.image.request import EDIT_METHODS, IMAGE_METHODS, read_image_request, settings_for
-from backend.image.run import load_image_models, run_image
+from backend.image.run import ImageModels, load_image_models, run_image
 from backend.image.steps import Denoiser, Step
 from backend.image.text_to_image import text_to_image
 
@@ -191,6 +195,20 @@ def test_the_vlm_scores_each_candidate_as_if_alone(folders) -> None:
     torch.testing.assert_close(together[1], reward(images[1:2], "a red cube")[0])
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_variational_score_sees_no_more_at_once_than_the_batch(folders, monkeypatch, batch) -> None:
+    seen, predict = [], VariationalScore.predict_noise
+
+    def noted(own, noisy, *rest):
+        seen.append(len(noisy))
+        return predict(own, noisy, *rest)
+
+    monkeypatch.setattr(VariationalScore, "predict_noise", noted)
+    asked = {"steps": 1, "strategy": "none", "candidates": 4, "explore_steps": 1, "batch": batch}
+    run(load_prior(folders[0], CPU), "reward-vsd", reward=brightness, **asked)
+    assert sum(seen) == 4 and max(seen) == batch
+
+
 def test_progress_is_told_after_every_step(gaussian) -> None:
     request = read_image_request({"prompt": "a red cube", "method": "reward-sds", "settings": {"steps": 4}})
     told: list[Step] = []
@@ -239,10 +257,41 @@ def test_edits_run_in_half_precision_too(folders, method) -> None:
     assert found.dtype == torch.float32 and found.isfinite().all()
 
 
+def loaded(folders, method: str = "reward-sds", **settings) -> ImageModels:
+    chosen = {"prior": str(folders[0]), "vlm": str(folders[1])} | settings
+    request = read_image_request({"prompt": "a red cube", "method": method, "settings": chosen})
+    return load_image_models(request, settings_for(request), CPU)
+
+
+def test_the_vlm_sees_pictures_no_larger_than_the_setting_says(folders) -> None:
+    images = torch.rand(2, 1, 128, 128, 3, generator=torch.Generator().manual_seed(0))
+    whole, small = (vlm_reward(load_vlm(folders[1], CPU, largest_px=edge))(images, "a red cube") for edge in (None, 64))
+    assert (whole - small).abs().max() > 1e-3
+    torch.testing.assert_close(loaded(folders).reward.score(images, "a red cube"), whole)
+    torch.testing.assert_close(loaded(folders, vlm_px=64).reward.score(images, "a red cube"), small)
+
+
+def test_four_bits_are_asked_for_where_the_vlm_is_loaded(folders) -> None:
+    with pytest.raises(ModelError, match=r"settings\.vlm_four_bit: 4-bit weights need CUDA"):
+        loaded(folders, vlm_four_bit=True)
+    assert loaded(folders, "sds", vlm_four_bit=True).reward is None
+
+
+def test_prior_and_vlm_take_turns_where_they_are_to(folders, monkeypatch) -> None:
+    used, take = [], Turns._take
+    monkeypatch.setattr(Turns, "_take", lambda turns, index: used.append(index) or take(turns, index))
+    monkeypatch.setattr(run_module, "takes_turns", lambda offload_idle, device: offload_idle)  # as if this were CUDA
+    score = []
+    for offload_idle in (False, True):
+        prior, reward = loaded(folders, offload_idle=offload_idle)
+        found = run(prior, "reward-sds", reward=reward.score, steps=1, explore_steps=1)
+        score.append(reward.score(prior.decode(found)[:, None], "a red cube"))
+        assert bool(used) == offload_idle
+    assert [key for key, _ in itertools.groupby(used)] == [0, 1, 0, 1]  # text and noises, scores; the noise, the score
+    torch.testing.assert_close(*score)
+
+
 def test_tiles_are_set_where_they_are_asked_for(folders) -> None:
-    prior, vlm = map(str, folders)
     for edge in (0, 32):
-        chosen = {"prior": prior, "vlm": vlm, "vae_tile_px": edge}
-        request = read_image_request({"prompt": "a red cube", "method": "reward-sds", "settings": chosen})
-        loaded = load_image_models(request, settings_for(request), CPU)
-        assert loaded.prior.vae.use_tiling == bool(edge) and loaded.prior.unet.dtype == torch.float32
+        prior = loaded(folders, vae_tile_px=edge).prior
+        assert prior.vae.use_tiling == bool(edge) and prior.unet.dtype == torch.float32

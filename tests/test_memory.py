@@ -3,10 +3,14 @@
 import pytest
 import torch
 
+from backend.guidance import models as scene
 from backend.guidance.diffusion import DiffusionPrior, load_prior
 from backend.guidance.memory import Turns, in_chunks
 from backend.guidance.models import HEEDED, load_models, network_dtype
 from backend.guidance.variational import VariationalScore
+from backend.image import run as image
+from backend.image.request import read_image_request
+from backend.image.request import settings_for as image_settings_for
 from backend.presets import PRESETS, settings_for
 from backend.schema import Settings
 
@@ -78,6 +82,30 @@ def test_every_setting_that_loading_reads_is_among_those_that_tell_networks_apar
     read = Read(settings_for("starter", dict(zip(("prior", "vlm"), map(str, folders), strict=True))))
     load_models(read, CPU)
     assert {"prior", "vlm", "vae_tile_px", "offload_idle"} <= read.names <= set(HEEDED)
+
+
+@pytest.mark.parametrize(
+    ("method", "heeded"), [("sds", image.HEEDED), ("reward-sds", image.HEEDED + image.HEEDED_TO_SCORE)]
+)
+def test_every_setting_that_loading_for_pictures_reads_is_among_those_too(folders, method, heeded) -> None:
+    chosen = dict(zip(("prior", "vlm"), map(str, folders), strict=True))
+    request = read_image_request({"prompt": "a red cube", "method": method, "settings": chosen})
+    read = Read(image_settings_for(request))
+    image.load_image_models(request, read, CPU)
+    assert {"prior", "vae_tile_px"} <= read.names <= set(heeded)
+
+
+def test_the_vlm_computes_in_bfloat16_beside_a_prior_in_float16(folders, monkeypatch) -> None:
+    chosen, computes = dict(zip(("prior", "vlm"), map(str, folders), strict=True)), []
+    for module in (scene, image):
+        monkeypatch.setattr(module, "network_dtype", lambda name, device: torch.float16)  # as on a GPU
+    load = image.load_vlm
+    monkeypatch.setattr(image, "load_vlm", lambda *told: computes.append(told[2]) or load(*told))
+    both = load_models(settings_for("starter", chosen), CPU)
+    assert (both.prior.unet.dtype, both.vlm.network.dtype) == (torch.float16, torch.bfloat16)
+    request = read_image_request({"prompt": "a red cube", "method": "reward-sds", "settings": chosen})
+    picture = image.load_image_models(request, image_settings_for(request), CPU)
+    assert (picture.prior.unet.dtype, computes) == (torch.float16, [torch.bfloat16])
 
 
 def test_a_device_whose_networks_take_no_turns_has_them_all_from_the_start(folders) -> None:

@@ -74,7 +74,7 @@ def test_the_aesthetic_score_is_the_head_of_the_normalised_embedding(aesthetic_f
 def test_a_reward_of_views_is_the_mean_over_them(aesthetic_folder) -> None:
     images = pictures(4)
     single = load_aesthetic(aesthetic_folder, CPU)(images, "")
-    views = load_reward("aesthetic", "starter", str(aesthetic_folder), CPU).score(images.unflatten(0, (2, 2)), "")
+    views = load_reward("aesthetic", str(aesthetic_folder), CPU).score(images.unflatten(0, (2, 2)), "")
     torch.testing.assert_close(views, single.view(2, 2).mean(1))
 
 
@@ -138,7 +138,7 @@ def test_faults_of_an_aesthetic_folder_are_named(aesthetic_folder, fault) -> Non
 
 def test_a_reward_folder_that_is_not_there_is_named(tmp_path) -> None:
     with pytest.raises(ModelError, match="nowhere: there is no such folder"):
-        load_reward("image-reward", "starter", str(tmp_path / "nowhere"), CPU)
+        load_reward("image-reward", str(tmp_path / "nowhere"), CPU)
 
 
 WIDTH, READER, WORDS, PATCHES = 128, 768, 40, 14 * 14

@@ -19,6 +19,7 @@ from backend.service.jobs import Jobs
 from backend.service.preview import write_preview
 from backend.service.refine import with_more_steps
 from backend.service.requests import read_scene
+from backend.service.run_picture import advise_picture
 from backend.service.store import Store
 
 CUBE = {"name": "cube", "prompt": "a red cube"}
@@ -252,6 +253,30 @@ def test_with_big_networks_what_costs_only_time_is_suggested_first() -> None:
     assert text.startswith("Set encode_at_once to 1") and "encode_at_once to 1 (now 4)" in text and "views to 1" in text
     assert not any(name in suggest(settings_for("paper", frugal), 0.5) for name in frugal)
     assert not any(name in suggest(PRESETS["starter"], 0.5) for name in frugal)
+
+
+def test_candidates_are_denoised_fewer_at_once_before_anything_is_lost() -> None:
+    explored = {"strategy": "min-max", "candidates": 4, "encode_at_once": 1}
+    assert suggest(settings_for("paper", explored), 0.5).startswith("Set denoise_at_once to 8 (now 32)")
+    one_by_one = suggest(settings_for("paper", explored | {"denoise_at_once": 8}), 0.5)
+    assert "denoise_at_once" not in one_by_one + suggest(PRESETS["paper"], 0.5)  # one noise has no candidates
+
+
+def test_a_large_vlm_is_to_see_less_or_to_have_weights_in_four_bits() -> None:
+    text = suggest(PRESETS["paper"], 0.5)
+    assert "turn on vlm_four_bit" in text and "set vlm_px to 160 (now 256)" in text
+    there = suggest(settings_for("paper", {"vlm_four_bit": True, "vlm_px": 128}), 0.5)
+    assert "vlm_" not in there + suggest(settings_for("starter", {}), 0.5)
+
+
+def test_a_picture_that_needs_too_much_memory_is_told_which_settings_need_less() -> None:
+    def advice(method: str, **settings) -> str:
+        return advise_picture({"kind": "image", "prompt": "a cube", "method": method, **settings}, 0.5)
+
+    text = advice("reward-sds", preset="paper")
+    assert text.startswith("Set batch to 8 (now 16), or turn on offload_idle") and "vlm_four_bit" in text
+    assert "set vlm_px to 160" in text
+    assert advice("sds", preset="paper").startswith("Take the preset 'starter'")
 
 
 def test_a_preview_that_cannot_be_written_is_no_reason_to_stop(tmp_path) -> None:

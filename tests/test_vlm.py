@@ -106,20 +106,18 @@ def test_log_odds_equal_one_official_forward_a_question(folder, vlm, size) -> No
         assert value.item() == pytest.approx((logits[vlm.yes_id] - logits[vlm.no_id]).item(), abs=1e-4)
 
 
-def test_looking_once_serves_questions_about_some_of_the_views(vlm) -> None:
-    images, asked = pictures(4), ["Is there a red cube?"]
-    sight = vlm.look(images)
-    for views in ([0, 1], [3], [2, 0]):
-        wanted = vlm.log_odds(images[views], asked)
-        torch.testing.assert_close(vlm.ask(sight, asked, views).log_odds, wanted, atol=1e-5, rtol=1e-4)
-
-
-def test_groups_of_pictures_in_one_pass_are_answered_as_each_alone(vlm) -> None:
+@pytest.mark.parametrize(("at_once", "passes"), [(1, [2, 2, 2]), (5, [4, 2]), (32, [6])])
+def test_groups_of_pictures_are_answered_as_each_alone_however_many_go_in_one_pass(
+    vlm, monkeypatch, at_once, passes
+) -> None:
     groups = torch.stack([pictures(2), pictures(2).flip(0), 0.5 * pictures(2)])
     asked = ["Is there a red cube?", "Is the object whole and well formed?"]
     wanted = torch.stack([vlm.log_odds(images, asked) for images in groups])
     assert wanted.std(0).min() > 1e-3  # so that groups cannot be mistaken for each other
-    torch.testing.assert_close(vlm.log_odds_of_each(groups, asked), wanted, atol=1e-5, rtol=1e-4)
+    seen, look = [], vlm.look
+    monkeypatch.setattr(vlm, "look", lambda images: seen.append(len(images)) or look(images))
+    torch.testing.assert_close(vlm.log_odds_of_each(groups, asked, at_once), wanted, atol=1e-5, rtol=1e-4)
+    assert seen == passes
 
 
 def test_log_odds_and_margin_follow_from_the_same_logits(vlm) -> None:

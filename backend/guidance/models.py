@@ -42,11 +42,8 @@ class Models(NamedTuple):
         """The same networks, made to use as much of the device's memory as the settings allow."""
         self.prior.encode_at_once = settings.encode_at_once
         self.prior.use_tiles(settings.vae_tile_px)
-        if _takes_turns(settings, device):
-            turns = Turns(device)  # the autoencoder is small, and so are 4-bit weights: they stay
-            self.prior.make_ready = turns.add([self.prior.unet, self.prior.text_encoder])
-            if not settings.vlm_four_bit:
-                self.vlm.make_ready = turns.add([self.vlm.network])
+        if takes_turns(settings.offload_idle, device):
+            take_turns(self.prior, self.vlm, settings.vlm_four_bit, device)
         return self
 
     def warnings(self, prompts: list[str], negative: str = "") -> list[str]:
@@ -87,21 +84,34 @@ def load_models(settings: Settings, device: torch.device) -> Models:
     folders = require_model(settings.prior, "prior"), require_model(settings.vlm, "vlm")
     dtype = network_dtype(settings.network_dtype, device)
     prior = load_prior(folders[0], device, dtype)
-    # The VLM's gradient goes through all of it, and float16 would lose what is small.
-    vlm_dtype = torch.bfloat16 if dtype == torch.float16 else dtype
-    if _takes_turns(settings, device):  # not both on the device, not even while they are loaded
+    if takes_turns(settings.offload_idle, device):  # not both on the device, not even while they are loaded
         prior.unet.to("cpu")
-    vlm = load_vlm(folders[1], device, vlm_dtype, settings.vlm_four_bit, settings.vlm_px)
+    vlm = load_vlm(folders[1], device, vlm_dtype(dtype), settings.vlm_four_bit, settings.vlm_px)
     models = Models(prior, vlm)
     if settings.reward != "vlm":
-        models = models._replace(reward=load_reward(settings.reward, "", settings.reward_folder, device))
+        models = models._replace(reward=load_reward(settings.reward, settings.reward_folder, device))
     return models.set_up(settings, device)
 
 
-def _takes_turns(settings: Settings, device: torch.device) -> bool:
-    return settings.offload_idle and device.type == "cuda"
+def takes_turns(offload_idle: bool, device: torch.device) -> bool:
+    """Whether prior and VLM take turns on the device: on CUDA alone, elsewhere nothing is saved."""
+    return offload_idle and device.type == "cuda"
+
+
+def take_turns(prior: DiffusionPrior, vlm: VisionLanguageModel, four_bit: bool, device: torch.device) -> None:
+    """Have both wait in the CPU's memory while the other one works. four_bit: the VLM's weights are, and stay."""
+    turns = Turns(device)  # the autoencoder is small, and so are 4-bit weights: they stay
+    prior.make_ready = turns.add([prior.unet, prior.text_encoder])
+    if not four_bit:
+        vlm.make_ready = turns.add([vlm.network])
 
 
 def network_dtype(name: str, device: torch.device) -> torch.dtype:
     """What the frozen networks compute in; always float32 on the CPU, where less is slower."""
     return torch.float32 if device.type == "cpu" else getattr(torch, name)
+
+
+def vlm_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What the VLM computes in beside a prior of this dtype: in float16 its own small gradients would be lost, and its
+    large activations run over."""
+    return torch.bfloat16 if dtype == torch.float16 else dtype

@@ -10,25 +10,25 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from ..models_table import require_model
 from . import questions
 from .preference import load_aesthetic, load_image_reward
-from .vlm import VisionLanguageModel, load_vlm
+from .vlm import AT_ONCE, VisionLanguageModel
 
 # (N, V, H, W, 3) sRGB in [0, 1], N candidates of V views each, and the prompt -> scores (N,), higher is better
 Reward = Callable[[Tensor, str], Tensor]
 
 
-def vlm_reward(vlm: VisionLanguageModel) -> Reward:
+def vlm_reward(vlm: VisionLanguageModel, at_once: int = AT_ONCE) -> Reward:
     """The VLM's own log-odds of Yes, the mean over its questions about an object; all its views go into one message.
 
-    This is what joins RewardSDS to VLM3D: the critic that steers by gradient also picks the noise.
+    This is what joins RewardSDS to VLM3D: the critic that steers by gradient also picks the noise. at_once: pictures in
+    one pass of the network, those of one candidate at least.
     """
 
     @torch.no_grad()
     def score(images: Tensor, prompt: str) -> Tensor:
         asked = [question.text for question in questions.about_object(prompt, vlm.wording)]
-        return vlm.log_odds_of_each(images, asked).mean(1)
+        return vlm.log_odds_of_each(images, asked, at_once).mean(1)
 
     return score
 
@@ -51,16 +51,11 @@ class RewardModel(NamedTuple):
     words_cut: Callable[[str], str]  # the end of a prompt that does not count
 
 
-def load_reward(
-    kind: str, vlm: str, folder: str, device: torch.device, dtype: torch.dtype = torch.float32
-) -> RewardModel:
-    """The reward "vlm", "aesthetic" or "image-reward". Raises ModelError when its weights are missing or damaged.
+def load_reward(kind: str, folder: str, device: torch.device) -> RewardModel:
+    """The reward "aesthetic" or "image-reward" from a folder with its weights, which are small and float32.
 
-    vlm: "starter" or a folder, for the first, which computes in dtype. folder: with the weights of the others, which
-    are small and compute in float32.
+    Raises ModelError when they are missing or damaged.
     """
-    if kind == "vlm":
-        return RewardModel(vlm_reward(load_vlm(require_model(vlm, "vlm"), device, dtype)), lambda prompt: "")
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise ModelError("there is no such folder", where=str(path), remedy="Give the folder of the reward's weights")

@@ -35,6 +35,7 @@ KINDS: dict[str, type[PreTrainedModel]] = {  # by the config's model_type
     "qwen3_vl": Qwen3VLForConditionalGeneration,
 }
 UNQUANTISED = ["model.visual", "lm_head"]  # by the names they begin with: the gradient to the pixels goes through these
+AT_ONCE = 32  # pictures in one pass, where groups of them are asked about that have nothing to do with each other
 _QUESTION = "QUESTION"  # stands for the question while the chat template is taken apart
 
 
@@ -43,14 +44,6 @@ class Sight(NamedTuple):
 
     features: Any  # the library's own output: for each picture its tokens' features, for Qwen3-VL of several layers
     grids: tuple[tuple[int, int], ...]  # N times rows and columns of tokens
-
-    def of(self, views: Sequence[int]) -> Sight:
-        """Some of the pictures, by index."""
-        kept = type(self.features)(**self.features)
-        kept.pooler_output = tuple(self.features.pooler_output[v] for v in views)
-        if deep := getattr(self.features, "deepstack_features", None):
-            kept.deepstack_features = [tuple(layer[v] for v in views) for layer in deep]
-        return Sight(kept, tuple(self.grids[v] for v in views))
 
 
 class Answers(NamedTuple):
@@ -95,16 +88,19 @@ class VisionLanguageModel:
         merge = preprocessing.merge
         return Sight(features, tuple((rows // merge, columns // merge) for _, rows, columns in grid.tolist()))
 
-    def ask(self, sight: Sight, questions: Sequence[str], views: Sequence[int] | None = None) -> Answers:
-        """The answers to questions about what was looked at, all in one pass. views: show only these pictures of it."""
-        return Answers(*(answer[0] for answer in self._answer(sight if views is None else sight.of(views), questions)))
+    def ask(self, sight: Sight, questions: Sequence[str]) -> Answers:
+        """The answers to questions about what was looked at, all in one pass."""
+        return Answers(*(answer[0] for answer in self._answer(sight, questions)))
 
-    def log_odds_of_each(self, images: Tensor, questions: Sequence[str]) -> Tensor:
+    def log_odds_of_each(self, images: Tensor, questions: Sequence[str], at_once: int = AT_ONCE) -> Tensor:
         """z_yes - z_no of each question about each of N groups of pictures: (N, Q), each group in a message of its own.
 
-        images: (N, V, H, W, 3) sRGB in [0, 1]. All go through each part of the network in one pass.
+        images: (N, V, H, W, 3) sRGB in [0, 1]. at_once: pictures that go through the network in one pass, one group at
+        least.
         """
-        return self._answer(self.look(images.flatten(0, 1)), questions, messages=len(images)).log_odds
+        parts = images.split(max(1, at_once // images.shape[1]))
+        answers = [self._answer(self.look(part.flatten(0, 1)), questions, messages=len(part)) for part in parts]
+        return torch.cat([answer.log_odds for answer in answers])
 
     def _answer(self, sight: Sight, questions: Sequence[str], messages: int = 1) -> Answers:
         """The same questions in so many messages, which share the pictures in equal parts: answers (messages, Q)."""

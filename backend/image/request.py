@@ -54,8 +54,13 @@ class ImageSettings(_Strict):
     explore_every: Annotated[int, Field(ge=1)] = 1  # explores in every so many steps
     explore_until: Share = 1.0  # and for this share of the run
     batch: Annotated[int, Field(ge=1)] = 16  # samples in one network call: less needs less memory
-    network_dtype: Literal["float32", "float16", "bfloat16"] = "float32"  # of prior and VLM on a GPU
+    network_dtype: Literal["float32", "float16", "bfloat16"] = (
+        "float32"  # of prior and VLM on a GPU, see guidance.models
+    )
     vae_tile_px: Annotated[int, Field(ge=0, le=4096, multiple_of=32)] = 0  # edge of the VAE's tiles; 0: whole
+    offload_idle: bool = False  # CUDA: prior and VLM take turns on the GPU, the idle one waits in the CPU's memory
+    vlm_px: Annotated[int, Field(ge=32, le=4096)] | None = None  # largest edge of a square picture that the VLM sees
+    vlm_four_bit: bool = False  # its weights in 4 bits each; needs CUDA and bitsandbytes
     lora_rank: Annotated[int, Field(ge=1, le=1024)] = 4  # vsd
     lora_lr: Positive = 3e-4  # vsd
     lora_drop: Share = 0.1  # vsd: share of the LoRA's lessons without prompt

@@ -17,9 +17,10 @@ from ..errors import ModelError
 from ..export.files import atomic_write, check_writable, written_together
 from ..export.report import build_report, write_report
 from ..guidance.diffusion import DiffusionPrior, load_prior
-from ..guidance.models import cut_warning, network_dtype
+from ..guidance.models import cut_warning, network_dtype, take_turns, takes_turns, vlm_dtype
 from ..guidance.multiview import MultiViewUNet
-from ..guidance.rewards import RewardModel, load_reward
+from ..guidance.rewards import RewardModel, load_reward, vlm_reward
+from ..guidance.vlm import load_vlm
 from ..models_table import require_model
 from .edit import edit
 from .picture import fit_picture, read_picture
@@ -28,10 +29,13 @@ from .steps import OnStep
 from .text_to_image import text_to_image
 
 PICTURE, REPORT = "image.png", "report.json"
+# The settings that `load_image_models` heeds: of every run, and of those whose candidates are scored.
+HEEDED = ("prior", "network_dtype", "vae_tile_px")
+HEEDED_TO_SCORE = ("reward", "reward_folder", "vlm", "vlm_px", "vlm_four_bit", "offload_idle", "batch")
 
 
 class ImageModels(NamedTuple):
-    """Loaded once, shared by all runs that name the same models."""
+    """Loaded once, shared by all runs that agree in what is heeded."""
 
     prior: DiffusionPrior
     reward: RewardModel | None  # None where the method does not score
@@ -112,7 +116,22 @@ def load_image_models(request: ImageRequest, settings: ImageSettings, device: to
     prior.encode_at_once = 1 if settings.vae_tile_px else 0
     if not request.rewarded:
         return ImageModels(prior, None)
-    return ImageModels(prior, load_reward(settings.reward, settings.vlm, settings.reward_folder, device, dtype))
+    if settings.reward != "vlm":
+        return ImageModels(prior, load_reward(settings.reward, settings.reward_folder, device))
+    return ImageModels(prior, _vlm_beside(prior, settings, device, vlm_dtype(dtype)))
+
+
+def _vlm_beside(
+    prior: DiffusionPrior, settings: ImageSettings, device: torch.device, dtype: torch.dtype
+) -> RewardModel:
+    """The VLM as the reward, in turns with the prior where they are to take some."""
+    in_turns = takes_turns(settings.offload_idle, device)
+    if in_turns:  # not both on the device, not even while they are loaded
+        prior.unet.to("cpu")
+    vlm = load_vlm(require_model(settings.vlm, "vlm"), device, dtype, settings.vlm_four_bit, settings.vlm_px)
+    if in_turns:
+        take_turns(prior, vlm, settings.vlm_four_bit, device)
+    return RewardModel(vlm_reward(vlm, settings.batch), lambda prompt: "")
 
 
 def prompt_warnings(request: ImageRequest, settings: ImageSettings, prior: DiffusionPrior) -> list[str]:

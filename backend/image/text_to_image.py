@@ -61,8 +61,12 @@ class _Own:
         )
         self.text, self.empty = guided.text, prior.encode_text([""])
         self.poses = fixed_pose(prior, settings)
+        self.batch = settings.batch
 
     def predict(self, noisy: Tensor, t: int) -> Tensor:
+        return torch.cat([self._predict(part, t) for part in noisy.split(self.batch)])
+
+    def _predict(self, noisy: Tensor, t: int) -> Tensor:
         count = len(noisy)
         times = torch.full((count,), t, device=noisy.device)
         poses = None if self.poses is None else self.poses.expand(count, -1)

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from ..image.request import ImageRequest, ImageSettings, settings_for
-from ..image.run import REPORT, load_image_models, run_image
+from ..image.run import HEEDED, HEEDED_TO_SCORE, REPORT, load_image_models, run_image
 from ..image.steps import Step
+from ..out_of_memory import lighter_vlm
 from .kinds import read_any
 from .loaded import Loaded
 from .task import Task
@@ -41,14 +42,19 @@ def advise_picture(request: dict[str, Any], share: float) -> str:
     """What would fit where `share` of the memory is there that the request needed."""
     read = read_any(request)
     assert isinstance(read, ImageRequest)
-    settings = settings_for(read)
-    fewer = max(1, min(int(settings.batch * min(share, 1.0)), settings.batch - 1))
-    if fewer < settings.batch:
-        return f"Set batch to {fewer} (now {settings.batch})"
-    return "Take the preset 'starter', or a machine with more memory"
+    s, ways = settings_for(read), []
+    fewer = max(1, min(int(s.batch * min(share, 1.0)), s.batch - 1))
+    if read.rewarded and fewer < s.batch:  # one noise is one sample
+        ways.append(f"set batch to {fewer} (now {s.batch})")
+    if read.rewarded and s.reward == "vlm":
+        if s.prior != "starter" and not s.offload_idle:
+            ways.append("turn on offload_idle, where there is a GPU")
+        ways += lighter_vlm(s.vlm, s.vlm_px, s.vlm_four_bit, share)
+    text = ", or ".join(ways) or "take the preset 'starter', or a machine with more memory"
+    return text[0].upper() + text[1:]
 
 
 def _key(request: ImageRequest, settings: ImageSettings) -> tuple[Any, ...]:
     """What makes two sets of networks different ones."""
-    reward = (settings.reward, settings.vlm, settings.reward_folder) if request.rewarded else None
-    return ("picture", settings.prior, settings.network_dtype, settings.vae_tile_px, reward)
+    names = HEEDED + HEEDED_TO_SCORE if request.rewarded else HEEDED
+    return ("picture", *(getattr(settings, name) for name in names))
