@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -21,6 +22,9 @@ NEEDED_MEMORY = 4 * 2**30  # bytes: the starter preset's peak with room to spare
 NEEDED_DISK = 2**30  # bytes: results, checkpoints and Warp's kernel cache
 STARTER_WEIGHTS = Path(__file__).parent / "starter" / "weights"
 INSTALL = "Run: python -m pip install -r requirements/cpu.txt (with an NVIDIA GPU: requirements/cuda.txt)"
+
+BITSANDBYTES = (0, 46, 1)  # the oldest that transformers takes
+GET_BITSANDBYTES = f'python -m pip install "bitsandbytes>={".".join(map(str, BITSANDBYTES))}"'
 
 KAOLIN = "0.18.0"
 KAOLIN_PAGE = "https://nvidia-kaolin.s3.us-east-2.amazonaws.com/torch-{torch}_cu{cuda}.html"  # NVIDIA's own wheel page
@@ -49,6 +53,7 @@ def diagnose(weights: Path = STARTER_WEIGHTS, out: Path | None = None) -> list[C
         check_device(),
         check_warp(),
         check_kaolin(),
+        check_four_bit(),
         check_packages(PACKAGES),
         check_model("prior", weights / "prior"),
         check_model("vlm", weights / "vlm"),
@@ -151,6 +156,20 @@ def check_kaolin() -> Check:
     if kaolin is None:
         return Check("Kaolin", True, f"{version} is installed but broken: {fault}", advice)
     return Check("Kaolin", True, version, "")
+
+
+def check_four_bit() -> Check:
+    """Whether the setting vlm_four_bit can be used; always ok, as nothing else needs bitsandbytes."""
+    torch, _ = _try_import("torch")
+    advice = GET_BITSANDBYTES if torch is not None and torch.cuda.is_available() else ""
+    only = "needed only for the setting vlm_four_bit, on CUDA"
+    try:
+        version = importlib.metadata.version("bitsandbytes")
+    except importlib.metadata.PackageNotFoundError:
+        return Check("bitsandbytes", True, f"not installed, {only}", advice)
+    if tuple(map(int, re.findall(r"\d+", version)[:3])) < BITSANDBYTES:
+        return Check("bitsandbytes", True, f"{version} is too old; {only}", advice)
+    return Check("bitsandbytes", True, version, "")
 
 
 def kaolin_advice(torch_version: str, cuda: str | None) -> str:

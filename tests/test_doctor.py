@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_a_complete_installation_is_ready(weights: Path, tmp_path: Path, capsys:
 
 def test_every_part_of_the_machine_is_looked_at(weights: Path) -> None:
     names = [check.name for check in doctor.diagnose(weights)]
-    assert names == "Python,torch,device,Warp,Kaolin,packages,model prior,model vlm,disk".split(",")
+    assert names == "Python,torch,device,Warp,Kaolin,bitsandbytes,packages,model prior,model vlm,disk".split(",")
 
 
 def test_a_failed_check_gives_status_1_and_prints_its_remedy(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,6 +105,33 @@ def test_the_doctor_s_wheel_is_that_of_the_cuda_requirements() -> None:
     assert page == doctor.KAOLIN_PAGE.format(torch=torch_version, cuda="128")
     assert f"kaolin=={doctor.KAOLIN}" in lines
     assert torch_version == list(doctor.KAOLIN_WHEELS)[-1]
+
+
+@pytest.mark.parametrize(
+    ("version", "cuda", "told", "remedy"),
+    [
+        (None, False, "not installed, needed only for the setting vlm_four_bit, on CUDA", ""),
+        (None, True, "not installed", doctor.GET_BITSANDBYTES),
+        ("0.45.5", True, "0.45.5 is too old", doctor.GET_BITSANDBYTES),
+        ("0.50.2", True, "0.50.2", ""),
+    ],
+)
+def test_bitsandbytes_is_advised_where_four_bits_could_be_used(monkeypatch, version, cuda, told, remedy) -> None:
+    def installed(name: str) -> str:
+        if version is None:
+            raise PackageNotFoundError
+        return version
+
+    monkeypatch.setattr(doctor.importlib.metadata, "version", installed)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    check = doctor.check_four_bit()
+    assert check.ok and check.text.startswith(told) and check.remedy == remedy
+
+
+def test_the_extra_for_four_bits_is_what_the_doctor_advises() -> None:
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    (extra,) = re.findall(r'^four-bit = \["(.*)"\]', text, re.MULTILINE)
+    assert f'"{extra}"' in doctor.GET_BITSANDBYTES
 
 
 def test_the_doctor_reports_a_missing_torch_instead_of_crashing() -> None:

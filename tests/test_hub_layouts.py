@@ -9,6 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from backend.errors import ModelError
+from backend.guidance import vlm
 from backend.guidance.diffusion import load_prior
 from backend.guidance.vlm import load_vlm
 from backend.model_check import check_model
@@ -165,3 +166,10 @@ def test_four_bit_weights_without_cuda_are_a_clear_error(tmp_path) -> None:
     folder = write_small_vlm("qwen3_vl", tmp_path / "vlm")
     with pytest.raises(ModelError, match=r"4-bit weights need CUDA and bitsandbytes.*smaller model"):
         load_vlm(folder, CPU, four_bit=True)
+
+
+def test_four_bit_weights_without_bitsandbytes_are_an_error_that_names_the_command(tmp_path, monkeypatch) -> None:
+    folder = write_small_vlm("qwen3_vl", tmp_path / "vlm")
+    monkeypatch.setattr(vlm, "is_bitsandbytes_available", lambda: False)
+    with pytest.raises(ModelError, match=r'settings\.vlm_four_bit: .*Run: python -m pip install "bitsandbytes>='):
+        load_vlm(folder, torch.device("cuda"), four_bit=True)

@@ -5,7 +5,6 @@ VLM3D (arXiv 2509.15772): r = z_yes - z_no at the answer's position; the model i
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,9 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen3VLForConditionalGeneration,
 )
+from transformers.utils import is_bitsandbytes_available
 
+from ..doctor import GET_BITSANDBYTES
 from ..errors import ModelError
 from .loading import check_weights, read_config, refuse_missing
 from .memory import ready
@@ -186,14 +187,17 @@ def vlm_kind(config: dict[str, Any], folder: Path) -> type[PreTrainedModel]:
 
 
 def _four_bit_options(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    if device.type != "cuda" or importlib.util.find_spec("bitsandbytes") is None:
-        lacking = "bitsandbytes is not installed" if device.type == "cuda" else f"the device is {device.type}"
+    if device.type != "cuda":
         raise ModelError(
-            f"4-bit weights need CUDA and bitsandbytes, {lacking}",
+            f"4-bit weights need CUDA and bitsandbytes, the device is {device.type}",
             where="settings.vlm_four_bit",
-            remedy="Run: python -m pip install bitsandbytes"
-            if device.type == "cuda"
-            else "Leave 4 bits off, or take a smaller model such as qwen3-vl-2b",
+            remedy="Leave 4 bits off, or take a smaller model such as qwen3-vl-2b",
+        )
+    if not is_bitsandbytes_available():
+        raise ModelError(
+            "4-bit weights need CUDA and bitsandbytes, which is not installed or too old",
+            where="settings.vlm_four_bit",
+            remedy=f"Run: {GET_BITSANDBYTES}",
         )
     config = BitsAndBytesConfig(
         load_in_4bit=True,
