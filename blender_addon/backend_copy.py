@@ -14,6 +14,7 @@ from .messages import BackendError
 COPIED = ("backend", "requirements")
 NOT_COPIED = ("__pycache__", "*.pyc", ".DS_Store")
 RENAMES, RENAME_PAUSE_S = 20, 0.25  # on Windows a virus scanner holds new files for a moment
+OTHER_ZIP = "Install the extension from diorama-VERSION.zip: GitHub's 'Source code (zip)' is without it"
 KEPT_S = 14 * 24 * 3600.0  # copies that were not started for so long are removed
 
 
@@ -30,8 +31,7 @@ def backend_version(source: Path) -> str:
     except (OSError, UnicodeDecodeError):
         found = None
     if not found:
-        remedy = "Install the extension again from its zip"
-        raise BackendError("The extension came without its backend", str(file), remedy)
+        raise BackendError("The extension came without its backend", str(file), OTHER_ZIP)
     return found[1]
 
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from .backend_copy import OTHER_ZIP
 from .environment import BEGUN, STAMP, environment_folder, installed_python, outdated, python_of, write_stamp
 from .interpreters import OLDEST, Probe, candidates, check_python, probe
 from .messages import BackendError, Cancelled
@@ -84,8 +85,7 @@ class Installer:
         build = self._choose_build()
         requirements = self.source / "requirements" / f"{build}.txt"
         if not requirements.is_file():
-            remedy = "Install the extension again from its zip"
-            raise BackendError("The extension came without its requirements", str(requirements), remedy)
+            raise BackendError("The extension came without its requirements", str(requirements), OTHER_ZIP)
         self._check_room(build)
         version = self._make_environment(f"{build} {self.torch_index}")
         with contextlib.suppress(FileNotFoundError):
