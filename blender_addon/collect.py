@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import bpy
 
 from .meshes import glb_of, has_faces
-from .slots import MESH_LIKE, box_of, is_reachable, slot_name, slots_of
+from .slots import MAKE_REAL, MESH_LIKE, box_of, is_instance, is_reachable, slot_name, slots_of
 
 MAX_SLOTS = 16  # these limits are backend/schema.py's; the tests hold both together
 LONGEST_NAME = 63
@@ -154,7 +154,9 @@ def _slot_problems(thing: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> 
         add("A slot has no name", "Rename it")
     if len(name) > LONGEST_NAME:
         add(f"The name of slot '{name[:20]}...' has more than {LONGEST_NAME} letters", "Shorten it")
-    if slot.kind != "generate" and thing.type not in MESH_LIKE:
+    if slot.kind != "generate" and is_instance(thing):
+        add(f"Slot '{name}' shows a collection that is elsewhere", f"Use {MAKE_REAL}, and what that makes")
+    elif slot.kind != "generate" and thing.type not in MESH_LIKE:
         add(f"Slot '{name}' has no shape of its own", "Choose 'Generate Inside My Box', or use a mesh")
     elif slot.kind != "generate" and not has_faces(thing, view_layer):
         add(f"Slot '{name}' has no faces", "Choose 'Generate Inside My Box', or give it faces")

@@ -52,7 +52,7 @@ class DIORAMA_OT_slots_from_selection(bpy.types.Operator):
             return False
         chosen = context.selected_objects
         if not any(thing.type in slots.MESH_LIKE for thing in chosen):
-            instance = next((thing for thing in chosen if _is_instance(thing)), None)
+            instance = next((thing for thing in chosen if slots.is_instance(thing)), None)
             cls.poll_message_set(_real_first(instance) if instance else NO_SHAPE)
             return False
         return True
@@ -64,7 +64,7 @@ class DIORAMA_OT_slots_from_selection(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         chosen = [thing for thing in context.selected_objects if thing.type in slots.MESH_LIKE]
         linked = [thing for thing in chosen if not thing.is_editable]
-        instances = [thing for thing in context.selected_objects if _is_instance(thing)]
+        instances = [thing for thing in context.selected_objects if slots.is_instance(thing)]
         for thing in (thing for thing in chosen if thing.is_editable):
             slot = thing.diorama
             slot.is_slot = True
@@ -208,12 +208,8 @@ class DIORAMA_OT_remove_relation(bpy.types.Operator):
         return {"FINISHED"}
 
 
-def _is_instance(thing: bpy.types.Object) -> bool:
-    return thing.type == "EMPTY" and thing.instance_type == "COLLECTION"
-
-
 def _real_first(thing: bpy.types.Object) -> str:
-    return f"'{thing.name}' shows a collection that is elsewhere: use Object > Apply > Make Instances Real first"
+    return f"'{thing.name}' shows a collection that is elsewhere: use {slots.MAKE_REAL} first"
 
 
 def _in_object_mode(cls: type[bpy.types.Operator], context: bpy.types.Context) -> bool:

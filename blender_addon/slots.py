@@ -13,6 +13,7 @@ from mathutils import Matrix, Vector
 
 PREFIX = "Slot "  # of a wire box's object name: the plain name stays free for the result
 MESH_LIKE = ("MESH", "CURVE", "SURFACE", "FONT", "META")  # what has faces to begin from
+MAKE_REAL = "Object > Apply > Make Instances Real"  # what gives an Empty's collection a shape that can be sent
 THINNEST = 0.002  # of the longest edge: a flat mesh, such as a ground plane, gets a box of this thickness
 LONGEST_NAME = 50  # of a name made from a prompt
 
@@ -158,6 +159,11 @@ def name_after_prompt(thing: bpy.types.Object) -> None:
         thing.name = PREFIX + " ".join(words)[:LONGEST_NAME].strip(" ,.")
         slot.automatic_name = thing.name
         forget_slots()
+
+
+def is_instance(thing: bpy.types.Object) -> bool:
+    """True for an Empty that shows a collection: what is seen there are other objects' shapes."""
+    return thing.type == "EMPTY" and thing.instance_type == "COLLECTION"
 
 
 def is_reachable(thing: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> bool:

@@ -199,6 +199,16 @@ def test_a_shape_without_faces_cannot_be_started_from(addon) -> None:
     assert any("no faces" in problem for problem in problems(addon))
 
 
+@pytest.mark.parametrize("kind", ["start", "context"])
+def test_a_collection_instance_is_refused_with_what_makes_it_a_shape(addon, kind) -> None:
+    add_slot("a blue sphere")
+    forest = add_slot("a forest")
+    forest.instance_type, forest.instance_collection = "COLLECTION", bpy.data.collections.new("trees")
+    forest.diorama.kind = kind
+    problem = only_problem(addon)
+    assert "Slot 'forest' shows a collection" in problem and "Make Instances Real" in problem
+
+
 def bare_curve() -> None:
     bpy.ops.curve.primitive_bezier_circle_add()
 
