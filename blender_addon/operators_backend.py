@@ -23,7 +23,18 @@ class DIORAMA_OT_start(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class DIORAMA_OT_stop(bpy.types.Operator):
+class EndsBackend:
+    """An operator after which the backend is another one, or none: it asks first where that works for others."""
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        if jobs.session().other_run() is None:
+            return self.execute(context)
+        what = "A run that was sent from elsewhere is interrupted by this"
+        asked = {"title": f"{self.bl_label}?", "message": what, "confirm_text": self.bl_label}
+        return context.window_manager.invoke_confirm(self, event, **asked)
+
+
+class DIORAMA_OT_stop(EndsBackend, bpy.types.Operator):
     """Stop the backend. A run that is going on can be continued later"""
 
     bl_idname = "diorama.stop"
@@ -34,7 +45,7 @@ class DIORAMA_OT_stop(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class DIORAMA_OT_restart(bpy.types.Operator):
+class DIORAMA_OT_restart(EndsBackend, bpy.types.Operator):
     """End the backend and start it anew. A run that is going on can be continued afterwards"""
 
     bl_idname = "diorama.restart"

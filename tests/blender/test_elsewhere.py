@@ -98,19 +98,41 @@ def test_while_it_is_watched_a_greyed_button_says_why(addon, elsewhere) -> None:
         bpy.ops.diorama.generate()
 
 
+class Asking:
+    """What Blender would be told to ask is looked at: without a window it cannot."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.window_manager = self
+
+    def invoke_confirm(self, operator: object, event: object, **said: str) -> set[str]:
+        self.asked.append(said["message"])
+        return {"RUNNING_MODAL"}
+
+    def press(self, kind: type) -> set[str]:
+        button = SimpleNamespace(bl_label=kind.bl_label, execute=lambda context: {"FINISHED"})
+        return kind.invoke(button, self, None)
+
+
 @pytest.mark.parametrize(("own", "asks"), [(False, ["It was sent from elsewhere"]), (True, [])])
 def test_only_cancelling_somebody_else_s_asks_first(addon, elsewhere, own, asks) -> None:
-    """Without a window Blender cannot ask: what it would be told to ask is looked at."""
     hear_history(addon)
     if own:
         addon.jobs.session().sent.add(JOB["id"])
     bpy.ops.diorama.watch(job=JOB["id"])
-    asked, answer = [], {"RUNNING_MODAL"}
-    manager = SimpleNamespace(invoke_confirm=lambda operator, event, **said: asked.append(said["message"]) or answer)
-    button = SimpleNamespace(execute=lambda context: {"FINISHED"})
-    kind = addon.operators.DIORAMA_OT_cancel
-    done = kind.invoke(button, SimpleNamespace(window_manager=manager), None)
-    assert (done, asked) == (answer if asks else {"FINISHED"}, asks)
+    asking = Asking()
+    assert asking.press(addon.operators.DIORAMA_OT_cancel) == ({"RUNNING_MODAL"} if asks else {"FINISHED"})
+    assert asking.asked == asks
+
+
+@pytest.mark.parametrize("name", ["stop", "restart"])
+def test_ending_the_backend_asks_first_while_it_works_for_somebody_else(addon, elsewhere, name) -> None:
+    hear_history(addon)
+    asking, kind = Asking(), getattr(addon.operators_backend, f"DIORAMA_OT_{name}")
+    assert asking.press(kind) == {"RUNNING_MODAL"}
+    assert "interrupted" in asking.asked[0]
+    addon.jobs.session().sent.add(JOB["id"])
+    assert asking.press(kind) == {"FINISHED"}
 
 
 def test_one_sent_from_the_open_file_is_shown_at_once(addon, elsewhere) -> None:
