@@ -112,8 +112,13 @@ def test_switching_off_during_an_exchange_is_quick_and_leaves_no_thread(addon, w
 
 
 def begin_in_window(addon: ModuleType) -> int:
+    """Start it, and change the preferences afterwards: it still fits them."""
     bpy.ops.diorama.start()
     wait_for(addon, lambda: status().backend == "ready")
+    addon.preferences.preferences().device = "auto"
+    wait_for(addon, addon.jobs.session().network._commands.empty)
+    settle(addon)
+    assert status().backend == "ready"
     return addon.jobs.session().network._backend.pid
 
 
@@ -127,7 +132,8 @@ def test_switching_off_ends_the_backend_that_was_started_here(addon, tmp_path, m
     before = children()
     use_local(addon)
     config = addon.preferences.config()._replace(home=tmp_path)  # no other test's backend is there
-    monkeypatch.setattr(addon.preferences, "config", lambda: config)
+    chosen = addon.preferences.preferences()
+    monkeypatch.setattr(addon.preferences, "config", lambda: config._replace(device=chosen.device))
     pid = begin(addon)
     assert len(children()) == len(before) + 1
     addon_utils.disable("blender_addon", default_set=True)

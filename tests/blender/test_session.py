@@ -191,17 +191,6 @@ def test_imported_objects_have_their_own_prompts_and_readable_rewards(local) -> 
     assert all(isinstance(value, float) for value in cube.values())
 
 
-def test_a_backend_started_here_ends_with_the_add_on_whatever_was_changed_since(addon, service) -> None:
-    network = addon.jobs.session().network
-    adopt(addon)
-    network._owned = True  # as if started here
-    addon.jobs.settings_changed()
-    wait_for(addon, lambda: not network._commands.qsize())
-    settle(addon)
-    assert network._owned
-    network._owned = False  # other tests use it
-
-
 def test_a_refused_request_names_the_slot_and_what_to_do(local) -> None:
     lay_out(overrides='{"speed": 3}')
     generate(local)
