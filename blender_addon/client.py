@@ -92,11 +92,16 @@ class Client:
         self._json("DELETE", _path(id))
 
     def events(
-        self, id: str, last_id: int | None = None, stop: threading.Event | None = None
+        self,
+        id: str,
+        last_id: int | None = None,
+        stop: threading.Event | None = None,
+        gone: Callable[[], bool] = lambda: False,
     ) -> Iterator[tuple[int, str, dict[str, Any]]]:
         """(event id, event, data) as they come: "state" (data: Job), "progress" (Progress), "log", "done" (Job).
 
-        Reconnects after the last event when the connection is lost; ends after "done", or half a second after `stop`.
+        Reconnects after the last event when the connection is lost, but once only to a backend that is `gone`; ends
+        after "done", or half a second after `stop`.
         """
         failures = 0
         stop = stop or threading.Event()
@@ -116,7 +121,7 @@ class Client:
                 return
             except Lost:
                 failures += 1
-                if failures > RECONNECTS:
+                if failures > (1 if gone() else RECONNECTS):
                     raise
                 stop.wait(min(0.5 * 2 ** (failures - 1), 5.0))
 

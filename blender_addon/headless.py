@@ -100,6 +100,12 @@ def _connected(config: link.Config) -> Client:
     return client
 
 
+def _is_gone() -> bool:
+    """Whether a local backend that was in use runs no longer."""
+    config, local = preferences.config(), jobs.session().local
+    return local is not None and not config.remote and not local.alive()
+
+
 def _wait(client: Client, job: Job, teller: Teller) -> Job:
     """The job when it has ended. Ctrl-C cancels it, and comes out as KeyboardInterrupt."""
     try:
@@ -115,7 +121,7 @@ def _wait(client: Client, job: Job, teller: Teller) -> Job:
 def _ended(client: Client, job: Job, teller: Teller) -> Job:
     """The job when it has ended."""
     shown, warned = -1, set[str]()
-    for _, kind, data in client.events(job.id):
+    for _, kind, data in client.events(job.id, gone=_is_gone):
         if kind in ("state", "done"):
             job = read_job(data)
             teller.say(f"{job.id}: {job.state}")

@@ -115,7 +115,8 @@ class Network(Errands):
         if silent or not self._commands.empty() or self._closing.is_set():
             return
         assert self._client is not None and self._followed is not None
-        for event_id, kind, data in self._client.events(self._followed, self._last_event, self._interrupt):
+        events = self._client.events(self._followed, self._last_event, self._interrupt, self._has_ended)
+        for event_id, kind, data in events:
             self._last_event, self._mute = event_id, False
             if kind in ("state", "done"):
                 self._heard_job(read_job(data))

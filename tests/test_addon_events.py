@@ -50,6 +50,13 @@ def test_events_of_a_dead_backend_end_in_an_error(monkeypatch):
     assert error_of(list, got).mend == "start"
 
 
+def test_a_backend_that_is_gone_for_good_is_not_waited_for():
+    start = time.monotonic()
+    got = client.Client(f"http://127.0.0.1:{free_port()}", "t").events("a", gone=lambda: True)
+    assert error_of(list, got).mend == "start"
+    assert time.monotonic() - start < 3.0  # with every attempt 17 s pass
+
+
 def test_events_of_a_silent_backend_end_soon_after_stop():
     stop = threading.Event()
     with serving(silent) as server:
