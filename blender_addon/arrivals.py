@@ -13,7 +13,7 @@ from .parsed import add_parsed
 from .results import AGAIN
 
 if TYPE_CHECKING:
-    from .jobs import Session
+    from .session import Session
 
 PATIENCE_S = 5.0  # with tools that add-ons bring: some of them run for as long as Blender does
 IN_OBJECT_MODE = "A result has arrived: it is imported as soon as you are in object mode"

@@ -13,7 +13,7 @@ from .messages import BackendError
 from .opening import open_path
 
 if TYPE_CHECKING:
-    from .jobs import Session
+    from .session import Session
 
 WAITS = "A result of another file has arrived: it waits in Results"
 

@@ -10,7 +10,7 @@ from .answers import Job, Progress, as_list, text
 from .messages import BackendError
 
 if TYPE_CHECKING:
-    from .jobs import Session
+    from .session import Session
 
 ACTIVE = ("queued", "running", "cancelling")
 

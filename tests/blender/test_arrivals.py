@@ -189,9 +189,9 @@ def test_a_result_goes_to_the_scene_that_asked_and_not_to_a_copy_of_it(addon, se
     copy.name = "A"
     assert copy.diorama.last_job == "job-1"
     if known == "origin":
-        session.origins["job-1"] = addon.jobs.Origin("Z")
+        session.origins["job-1"] = addon.session.Origin("Z")
     if known == "renamed":
-        session.origins["job-1"] = addon.jobs.Origin("Y")
+        session.origins["job-1"] = addon.session.Origin("Y")
         bpy.data.scenes.new("Y")  # a new one has the name now under which the request was sent
     assert session.scene_of(job(addon)) == here
     bpy.data.scenes.remove(here)

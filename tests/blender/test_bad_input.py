@@ -219,7 +219,7 @@ def test_a_prompt_can_be_read_again_after_a_cancel(addon) -> None:
 
 
 def test_words_are_asked_for_again_while_the_backend_is_starting(addon, monkeypatch) -> None:
-    monkeypatch.setattr(addon.jobs, "WORDS_S", 0.2)
+    monkeypatch.setattr(addon.session, "WORDS_S", 0.2)
     known = {"limited": True, "words": ["a"], "nouns": ["cube"], "colours": [], "relations": []}
     refusals = ["not yet"] * 2
 

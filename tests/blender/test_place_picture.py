@@ -85,7 +85,7 @@ def test_the_editor_that_asked_shows_the_result_unless_it_is_pinned(addon, job, 
     screen, index = an_editor()
     space = bpy.data.screens[screen].areas[index].spaces.active
     space.image = mine = picture()
-    origin = addon.jobs.Origin("Scene", addon.place_picture.Editor(screen, index))
+    origin = addon.session.Origin("Scene", addon.place_picture.Editor(screen, index))
     addon.jobs.session().origins[job.id] = origin
     image = place(job, result)
     assert space.image == image and mine.name in bpy.data.images
@@ -101,7 +101,7 @@ def test_the_panel_says_what_the_result_shows_once_an_editor_shows_it(addon, job
     settings = bpy.context.scene.diorama.picture
     place(job, result)
     assert settings.source == "a red cube"  # no editor asked: what is open is still the picture of before
-    addon.jobs.session().origins[job.id] = addon.jobs.Origin("Scene", addon.place_picture.Editor(*an_editor()))
+    addon.jobs.session().origins[job.id] = addon.session.Origin("Scene", addon.place_picture.Editor(*an_editor()))
     place(job, result)
     assert (settings.source, settings.target) == ("a blue cube", "a blue cube")
 
