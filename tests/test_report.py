@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from backend.export.glb import export_scene
 from backend.export.pictures import contact_sheet, write_contact_sheet, write_turntable
 from backend.export.report import build_report, write_report
 
+from .small_disk import small_disk
 from .solids import plain, slot
 
 
@@ -49,13 +48,8 @@ def ramp(height: int, width: int, shift: float) -> np.ndarray:
 @pytest.fixture
 def full_disk(tmp_path):
     """A folder on a file system of 64 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("only root can mount the small disk that this test fills")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", "64k") as folder:
+        yield folder
 
 
 def test_the_report_says_again_as_warnings_what_could_not_be_done():

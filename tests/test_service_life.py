@@ -2,10 +2,10 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import requests
 
+from backend.errors import OutputError
 from backend.service.errors import WrongState
 from backend.service.lifetime import Lifetime
 from tests.service_server import ROOT, Service
+from tests.small_disk import small_disk
 
 
 def refused(*options: str) -> str:
@@ -176,6 +178,19 @@ def test_who_joins_while_it_ends_is_refused() -> None:
         lifetime.join(os.getpid())
 
 
+def test_it_ends_with_its_clients_though_nobody_can_tell_whether_there_are_jobs() -> None:
+    def busy() -> bool:
+        raise OutputError("the list of jobs: disk I/O error", where="jobs.sqlite", remedy="Check the folder")
+
+    ended = threading.Event()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as client:
+        lifetime = Lifetime(client.pid, 0.4, busy, ended.set)
+        lifetime.start()
+        assert not ended.wait(1.5)  # idle for long, as far as that can be told
+        client.communicate(b"\n")
+    assert ended.wait(20.0)
+
+
 def test_an_orphan_ends_though_nobody_buried_its_parent(tmp_path) -> None:
     """The parent starts the service and is killed: what the service sees is that it has another parent."""
     script = (
@@ -218,12 +233,7 @@ def test_a_data_folder_that_cannot_be_written_is_refused(tmp_path) -> None:
 
 
 def test_a_full_disk_refuses_a_job_in_plain_words_and_the_service_lives_on(start, tmp_path) -> None:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
-    if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("mounting a small file system needs root")
-    try:
+    with small_disk(tmp_path / "data", "400k") as folder:
         service = start()
         fill(folder / "filler")
         slots = [{"name": "cube", "prompt": "a red cube " * 50}]
@@ -236,5 +246,3 @@ def test_a_full_disk_refuses_a_job_in_plain_words_and_the_service_lives_on(start
         listed = [job["id"] for job in service.ask("GET", "/v1/jobs", 200).json()["jobs"]]
         assert sorted(listed) == sorted(accepted)
         service.kill()
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], capture_output=True)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from ..errors import UserError
 from .errors import WrongState
 from .neighbours import Neighbour
 
@@ -16,20 +17,21 @@ logger = logging.getLogger(__name__)
 
 
 class Lifetime:
-    """Watches from a thread, and calls `end` once. Its other methods may be called from any thread."""
+    """Watches from a thread, and calls `end`. Its other methods may be called from any thread."""
 
     def __init__(
         self, parent_pid: int | None, idle_s: float, busy: Callable[[], bool], end: Callable[[], None]
     ) -> None:
         """parent_pid: the first client; without one the service was started by hand, and outlives all its clients.
 
-        idle_s: seconds without a request or a job; 0 for ever. busy: whether there are jobs to run.
+        idle_s: seconds without a request or a job; 0 for ever. busy: whether there are jobs to run; where it cannot
+        tell and raises a UserError, there may be some.
         """
         self._by_hand = parent_pid is None
         self._clients = {} if parent_pid is None else {parent_pid: Neighbour(parent_pid)}
         self._idle_s, self._busy, self._end = idle_s, busy, end
         self._last = time.monotonic()
-        self._lock, self._ending = threading.Lock(), False
+        self._lock, self._ending = threading.Lock(), threading.Event()
 
     def seen(self) -> None:
         """Somebody needs the service."""
@@ -47,10 +49,11 @@ class Lifetime:
     def join(self, pid: int) -> list[int]:
         """The clients, this process now among them. Raises WrongState when the service ends already."""
         with self._lock:
-            if self._ending:
+            if self._ending.is_set():
                 raise WrongState("the service ends", where="clients", remedy="Start it again once it has ended")
-            self._clients.setdefault(pid, Neighbour(pid))
-            self._forget_the_dead()
+            self._forget_the_dead()  # first: another process may have got the id of a dead one
+            if pid not in self._clients:
+                self._clients[pid] = Neighbour(pid)
             return list(self._clients)
 
     def leave(self, pid: int) -> list[int]:
@@ -69,16 +72,19 @@ class Lifetime:
             self._begin_to_end()
 
     def _begin_to_end(self) -> None:
-        self._ending = True
+        self._ending.set()
         self._end()
 
     def _forget_the_dead(self) -> None:
         self._clients = {pid: client for pid, client in self._clients.items() if client.alive}
 
     def _watch(self) -> None:
-        while not self._ending:
-            time.sleep(min(WATCH_S, self._idle_s / 4 or WATCH_S))
-            if self._busy():
+        while not self._ending.wait(min(WATCH_S, self._idle_s / 4 or WATCH_S)):
+            try:
+                busy = self._busy()
+            except UserError:
+                busy = True
+            if busy:
                 self.seen()
             with self._lock:
                 self._forget_the_dead()
