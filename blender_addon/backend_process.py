@@ -159,8 +159,8 @@ class Backend:
             self._client(running.address).join(os.getpid())
         except BackendError:
             return None
-        if self._process is not None and self._process.pid != running.pid:
-            self._process.poll()  # it died: nobody else asks for its status
+        # One that lives is `running`, whatever its id: on Windows an environment's Python is the real one's parent.
+        if self._process is not None and self._process.poll() is not None:
             self._process = None
         self._pid, self._address = running.pid, running.address
         return running.address, token_of(self.data)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from .addon_modules import addon_module, error_of
+from .false_pythons import script
 from .scripted_server import free_port
 
 found = addon_module("found")
@@ -281,6 +282,19 @@ def test_a_backend_that_hangs_is_named_and_restart_ends_it(make, monkeypatch):
     assert error.mend == "restart" and "does not answer" in error.what
     second.restart(20)
     assert second.alive() and not first.alive()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGSTOP")
+def test_one_that_hangs_is_ended_by_leaving_though_another_program_started_it(make, tmp_path, monkeypatch):
+    """As on Windows, where the Python of an environment starts another one and waits for it."""
+    monkeypatch.setattr(process, "LEAVE_S", 0.5)
+    backend = make()
+    backend.python = script(tmp_path / "python", f'"{sys.executable}" "$@"\nexit $?\n')
+    assert backend.start(20) == backend.adopt()
+    pid = service_file(backend)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    backend.leave()
+    assert processes.wait_for_end(pid, 5)
 
 
 def test_a_killed_backend_is_not_alive_and_starts_again(make):
