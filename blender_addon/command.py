@@ -95,6 +95,7 @@ def _install(parsed: argparse.Namespace) -> int:
         remedy = "Start Blender with --online-mode, or allow online access in its preferences"
         raise BackendError("Blender is set to stay offline", "", remedy, "settings")
     config = preferences.config()
+    link.free_environment(config)
     python = Installer(
         config.source, config.home, headless.say, threading.Event(), config.cuda, config.torch_index
     ).run()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import bpy
 import pytest
@@ -86,3 +89,14 @@ def test_a_backend_with_another_token_is_named_and_restart_replaces_it(addon, ho
     assert status().fault_mend == "restart" and stranger.alive()
     assert restarted(addon)
     assert not stranger.alive()
+
+
+def test_the_command_does_not_install_over_what_another_blender_uses(addon, home, at_work, monkeypatch, capfd) -> None:
+    backend = at_work("0.1.0")
+    monkeypatch.setattr(addon.command, "bpy", SimpleNamespace(app=SimpleNamespace(online_access=True)))
+    monkeypatch.setattr(addon.command, "Installer", None)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        backend._client(backend.adopt()[0]).join(other.pid)
+        assert addon.command.run(["install"]) == 2
+        other.communicate(b"\n")
+    assert "Another Blender uses the backend" in capfd.readouterr().out and backend.alive()
