@@ -169,7 +169,7 @@ def _slot_problems(thing: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> 
 def _box_fault(thing: bpy.types.Object) -> tuple[str, str] | None:
     """What is wrong with a slot's box, and the remedy."""
     box = box_of(thing)
-    if not max(*map(abs, box.centre), *box.size) <= LONGEST_M:  # so that NaN is a fault too
+    if not all(abs(length) <= LONGEST_M for length in (*box.centre, *box.size)):  # so that NaN is a fault too
         return f"reaches beyond {LONGEST_M / 1000:.0f} km", "Move it nearer, or scale the scene down"
     if min(box.size) < SHORTEST_EDGE_M:
         return "has an edge of length zero", "Scale it up"

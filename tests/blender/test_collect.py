@@ -136,7 +136,7 @@ def test_a_zero_scale_is_refused(addon, scale) -> None:
     assert "length zero" in only_problem(addon)
 
 
-@pytest.mark.parametrize("place", [(2e5, 0.0, 0.0), (float("nan"), 0.0, 0.0)])
+@pytest.mark.parametrize("place", [(2e5, 0.0, 0.0), (float("nan"), 0.0, 0.0), (0.0, 0.0, float("nan"))])
 def test_a_slot_outside_the_range_is_refused(addon, place) -> None:
     add_slot("a cube").location = place
     assert "beyond" in only_problem(addon)
