@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from .messages import BackendError
-from .processes import WINDOWS, clean_environment
+from .processes import WINDOWS
 
 
 def open_path(path: Path) -> None:
@@ -27,7 +27,6 @@ def open_path(path: Path) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=clean_environment(),
             start_new_session=True,
             check=True,
         )

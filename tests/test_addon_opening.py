@@ -15,13 +15,22 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="xd
 
 @pytest.fixture
 def opener(tmp_path, monkeypatch):
-    """An xdg-open that stays open, as a file manager does; the file that it tells its argument and its parent."""
+    """An xdg-open that stays open, as a file manager does; the file that it tells its argument and its environment."""
     said, program = tmp_path / "said", tmp_path / "bin" / "xdg-open"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$1" > {said}.part\nmv {said}.part {said}\nexec sleep 10\n')
+    program.write_text(f'#!/bin/sh\n(echo "$1"; env) > {said}.part\nmv {said}.part {said}\nexec sleep 10\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     return said
+
+
+def told(opener):
+    """The lines, once they are there."""
+    limit = time.monotonic() + 30.0
+    while not opener.exists():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    return opener.read_text().splitlines()
 
 
 def test_the_caller_does_not_wait_for_the_program_that_shows_a_file(opener, tmp_path):
@@ -29,10 +38,15 @@ def test_the_caller_does_not_wait_for_the_program_that_shows_a_file(opener, tmp_
     began = time.monotonic()
     opening.open_path(path)
     assert time.monotonic() - began < 5.0
-    while not opener.exists():
-        assert time.monotonic() - began < 30.0
-        time.sleep(0.05)
-    assert opener.read_text() == f"{path}\n"
+    assert told(opener)[0] == str(path)
+
+
+def test_the_program_has_the_user_s_own_environment(opener, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "mine")
+    monkeypatch.delenv("PYTHONNOUSERSITE", raising=False)
+    opening.open_path(tmp_path)
+    names = [line.partition("=")[0] for line in told(opener)]
+    assert "PYTHONPATH=mine" in told(opener) and "PYTHONNOUSERSITE" not in names
 
 
 def test_the_program_is_no_child_that_would_have_to_be_buried(opener, tmp_path):
