@@ -140,7 +140,7 @@ class Client:
         return self._pids("GET", "/v1/clients")
 
     def join(self, pid: int) -> list[int]:
-        """Those, this process now among them. Until it ends or leaves, so long the backend runs, unless it is idle."""
+        """Those, this process now among them: until it ends or leaves, only idleness ends the backend."""
         return self._pids("POST", "/v1/clients", {"pid": pid})
 
     def leave(self, pid: int) -> list[int]:

@@ -55,8 +55,7 @@ class Connection:
         if self._client is None or self._has_ended():
             self._post("backend", {"state": "starting"})
             self._client = None
-            config = self._settings()
-            self._take(link.adopt(config, self._asking()) or link.connect(config, self._asking()))
+            self._take(link.connect(self._settings(), self._asking()))
             self._announce()
         assert self._client is not None
         return self._client

@@ -87,9 +87,8 @@ def _fetch(request: dict[str, Any], part: Part | None, on_line: Callable[[str], 
         if job.state != "done" or not job.has_result:
             raise _why(job)
         teller.goes_on("Fetching the result", counts=True)
-        folder = config.cache / job.id
-        folder.mkdir(parents=True, exist_ok=True)
-        return job, job.result.check(client.download(job.id, job.result.name, folder / job.result.name))
+        path = client.download(job.id, job.result.name, config.cache / job.id / job.result.name)
+        return job, job.result.check(path)
 
 
 def _connected(config: link.Config) -> Client:

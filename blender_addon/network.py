@@ -38,7 +38,10 @@ class Network(Errands):
         self._give_up.set()
 
     def close(self, wait_s: float) -> bool:
-        """True when the thread ended within wait_s, and a backend that no other Blender needs; else a little later."""
+        """True when the thread has ended within wait_s, and with it a backend that nobody else needs.
+
+        Else both end a little later.
+        """
         self._closing.set()
         self._interrupt.set()
         self._give_up.set()

@@ -1,12 +1,10 @@
 """What the buttons about the backend do; each error in the panels carries one of them."""
 
-import contextlib
 from pathlib import Path
 
 import bpy
 
 from . import jobs, preferences
-from .link import backend_for
 from .messages import BackendError
 from .opening import open_path
 
@@ -137,8 +135,6 @@ class DIORAMA_OT_open_log(bpy.types.Operator):
         """The log that was written last."""
         config, job = preferences.config(), jobs.session().job
         paths = [*config.home.glob("*.log"), *config.data.glob("*.log"), *config.home.glob("logs/*.log")]
-        with contextlib.suppress(BackendError):  # not installed: there may still be the installation's log
-            paths.append(backend_for(config).log_path)
         if job is not None and job.state == "failed" and job.log_tail:
             folder = config.cache / job.id
             folder.mkdir(parents=True, exist_ok=True)
