@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import ModelError
-from .model_check import NETWORKS, check_model
-from .models_table import Model, models_folder
+from .model_check import NETWORKS, check_model, check_settings
+from .models_table import UNKNOWN_LICENCE, Kind, Model, stored_folder
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -19,27 +19,52 @@ PRIOR_PARTS = (*NETWORKS, "tokenizer", "scheduler")
 SPARE_BYTES = 2**30  # left free on the disk
 
 
+def find_model(hub_id: str, api: HfApi) -> Model:
+    """What would be the row of a model that the table does not have: its kind and size are as the hub's files tell.
+
+    Raises ModelError as download does.
+    """
+    _, sizes = _listing(hub_id, api)
+    if not sizes.keys() & {"model_index.json", "config.json"}:
+        raise ModelError(
+            "holds no model in the layout of diffusers or of transformers (model_index.json, config.json)",
+            where=hub_id,
+            remedy="Choose another model, see `python -m backend models list`",
+        )
+    kind: Kind = "prior" if "model_index.json" in sizes else "vlm"
+    model = Model(hub_id, kind, hub_id, UNKNOWN_LICENCE, "", True, 0.0, "fp16")
+    return model._replace(size_gb=sum(sizes[name] for name in files_of(model, sizes)) / 1e9)
+
+
 def download(model: Model, api: HfApi) -> Path:
-    """The folder that now holds the model, complete and checked.
+    """The folder that now holds the model, complete and checked; what settings alone can tell, before the weights come.
 
     Files that are there are kept, so that a download that was stopped goes on with the others; a connection that breaks
     is taken up within the file. The hub library shows progress bars. Raises ModelError where there is no network, no
     such model, no safetensors, or too little room.
     """
-    folder = models_folder() / model.name
-    revision, sizes = _listing(model, api)
+    folder = stored_folder(model.name)
+    revision, sizes = _listing(model.hub_id, api)
     wanted = files_of(model, sizes)
     _check_room(folder, sum(sizes[name] for name in wanted if not (folder / name).is_file()))
+    _fetch(model, api, revision, [name for name in wanted if not name.endswith(".safetensors")])
+    check_settings(folder, model.kind)
+    _fetch(model, api, revision, wanted)
+    check_model(folder, model.kind)
+    return folder
+
+
+def _fetch(model: Model, api: HfApi, revision: str, names: list[str]) -> None:
+    """Put files of the model into its folder."""
+    folder = stored_folder(model.name)
     try:
-        api.snapshot_download(model.hub_id, revision=revision, local_dir=folder, allow_patterns=wanted)
+        api.snapshot_download(model.hub_id, revision=revision, local_dir=folder, allow_patterns=names)
     except Exception as error:  # the hub's, the connection's, the disk's: kinds change with the hub library
         raise ModelError(
             f"the download stopped ({error})",
             where=model.hub_id,
             remedy=f"Run it again, complete files are kept: python -m backend models download {model.name}",
         ) from error
-    check_model(folder, model.kind)
-    return folder
 
 
 def files_of(model: Model, names: Iterable[str]) -> list[str]:
@@ -74,26 +99,26 @@ def _weights(model: Model, there: set[str], place: str, stem: str) -> set[str]:
     )
 
 
-def _listing(model: Model, api: HfApi) -> tuple[str, Mapping[str, int]]:
+def _listing(hub_id: str, api: HfApi) -> tuple[str, Mapping[str, int]]:
     """The newest revision and the bytes of each of its files."""
     from huggingface_hub.errors import RepositoryNotFoundError
     from huggingface_hub.hf_api import RepoFile
 
     try:
-        revision = api.repo_info(model.hub_id).sha
-        tree = api.list_repo_tree(model.hub_id, recursive=True, revision=revision)
+        revision = api.repo_info(hub_id).sha
+        tree = api.list_repo_tree(hub_id, recursive=True, revision=revision)
         return str(revision), {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
     except RepositoryNotFoundError as error:
         raise ModelError(
-            "the hub has no such model any more, or does not show it",
-            where=model.hub_id,
-            remedy=f"Put its files into {models_folder() / model.name}, or choose another model",
+            "the hub has no such model, or does not show it",
+            where=hub_id,
+            remedy=f"Check the spelling, choose another model, or put its files into {stored_folder(hub_id)}",
         ) from error
     except Exception as error:  # kinds change with the hub library
         raise ModelError(
             f"the hub cannot be reached ({error})",
-            where=model.hub_id,
-            remedy=f"Connect to the network, or copy the model's files into {models_folder() / model.name}",
+            where=hub_id,
+            remedy=f"Connect to the network, or copy the model's files into {stored_folder(hub_id)}",
         ) from error
 
 

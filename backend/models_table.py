@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,13 +13,16 @@ from .errors import ModelError
 WEIGHTS = Path(__file__).parent / "starter" / "weights"
 Kind = Literal["prior", "vlm"]
 STARTER_LICENCE = "Apache-2.0"  # of the bundled models, as of the backend
+UNKNOWN_LICENCE = "unknown: read the model card"
+HUB_ID = re.compile(r"(?!.*(--|\.\.))[a-z0-9][\w.-]{0,95}/[a-z0-9][\w.-]{0,95}", re.ASCII | re.IGNORECASE)  # owner/name
+_SLASH = "--"  # for the slash of a hub id in a folder's name: no id has such a pair itself
 KIND_NAMES = {"prior": "diffusion prior", "vlm": "vision-language model"}
 
 
 class Model(NamedTuple):
     """One row of the table."""
 
-    name: str  # as settings.prior and settings.vlm name it
+    name: str  # as settings.prior and settings.vlm name it, where they do not give the hub id
     kind: Kind
     hub_id: str
     licence: str
@@ -70,11 +74,17 @@ MODELS: dict[str, Model] = {
 }
 
 
+def row_of(name: str) -> Model | None:
+    """The table's row of a name or of a hub id, None for anything else."""
+    return MODELS.get(name) or next((row for row in MODELS.values() if row.hub_id == name), None)
+
+
 def licence_of(name: str) -> str:
-    """What the model's licence is called. name: "starter", a row of the table or a folder."""
+    """What the model's licence is called. name: as for model_folder."""
     if name == "starter":
         return STARTER_LICENCE
-    return MODELS[name].licence if name in MODELS else "unknown: see the model's own page"
+    row = row_of(name) if _is_stored(name) else None
+    return row.licence if row else UNKNOWN_LICENCE
 
 
 def models_folder() -> Path:
@@ -89,38 +99,85 @@ def models_folder() -> Path:
 
 
 def model_folder(name: str, kind: str) -> Path:
-    """Where a setting's model lies or would lie. name: "starter", a row of the table or a folder."""
+    """Where a setting's model lies or would lie.
+
+    name: "starter", a row of the table, a hub id ("owner/name"), or a folder. A folder that is there comes before a
+    hub id of the same name.
+    """
     if name == "starter":
         return WEIGHTS / kind
-    return models_folder() / name if name in MODELS else Path(name).expanduser()
+    return stored_folder(name) if _is_stored(name) else Path(name).expanduser()
+
+
+def stored_folder(name: str) -> Path:
+    """Where the download of a row or of a hub id is put."""
+    row = row_of(name)
+    return models_folder() / (row.name if row else name.replace("/", _SLASH))
+
+
+def other_downloads() -> list[str]:
+    """The hub ids of what was downloaded and is no row of the table."""
+    names = [folder.name.replace(_SLASH, "/") for folder in models_folder().glob(f"*{_SLASH}*")]
+    return sorted(name for name in names if HUB_ID.fullmatch(name))
+
+
+def kind_in(folder: Path) -> Kind | None:
+    """Of which kind the model in a folder of diffusers or transformers layout is; None where there is none."""
+    if (folder / "model_index.json").is_file():
+        return "prior"
+    return "vlm" if (folder / "config.json").is_file() else None
 
 
 def is_present(name: str, kind: str) -> bool:
     """Whether the model's files have been put there; `python -m backend models check` looks closer."""
-    folder = model_folder(name, kind)
-    return (folder / ("model_index.json" if kind == "prior" else "config.json")).is_file()
+    return kind_in(model_folder(name, kind)) == kind
 
 
-def require_model(name: str, kind: Kind) -> Path:
-    """The folder of a model that is there, or a checkpoint's file.
+def require_model(name: str, kind: Kind | None) -> Path:
+    """The folder of a model that is there, or a checkpoint's file. Nothing is asked of the hub.
 
-    Raises ModelError for a model of the other kind, and for one that is not there, with the command that gets it.
+    kind: None where either will do. Raises ModelError for a model of the other kind, and for one that is not there,
+    with the command that gets it.
     """
-    row, where = MODELS.get(name), f"settings.{kind}"
-    if row and row.kind != kind:
-        fitting = ", ".join(["starter", *(r.name for r in MODELS.values() if r.kind == kind)])
-        raise ModelError(f"{name} is a {KIND_NAMES[row.kind]}", where=where, remedy=f"Choose one of: {fitting}")
-    folder = model_folder(name, kind)
-    if row and not is_present(name, kind):
-        raise ModelError(
-            f"{name} is not on this machine (looked in {folder})",
-            where=where,
-            remedy=f"Run: python -m backend models download {name} (about {row.size_gb:.1f} GB, {row.licence})",
-        )
-    if not row and not folder.exists():
+    folder, where = model_folder(name, kind or ""), f"settings.{kind}" if kind else ""
+    if not _is_stored(name):
+        if folder.exists():
+            return folder
         raise ModelError(
             f"there is no folder and no known model named {name!r}",
             where=where,
-            remedy=f"Give a folder, or one of: {', '.join(['starter', *(r.name for r in MODELS.values())])}",
+            remedy=f"Give a folder, or one of: {', '.join(['starter', *MODELS])}",
+        )
+    row, there = row_of(name), kind_in(folder)
+    found = row.kind if row else there
+    if kind and found and found != kind:
+        fitting = ", ".join(["starter", *(r.name for r in MODELS.values() if r.kind == kind)])
+        raise ModelError(f"{name} is a {KIND_NAMES[found]}", where=where, remedy=f"Choose one of: {fitting}")
+    if not there or there != found:
+        check_spelling(name, where)
+        raise ModelError(
+            f"{name} is not on this machine (looked in {folder})",
+            where=where,
+            remedy=f"Run: python -m backend models download {_offer(name)}",
         )
     return folder
+
+
+def check_spelling(name: str, where: str) -> None:
+    """Raise ModelError for the hub id of a row but for its capitals, which count on the hub."""
+    meant = next((row.hub_id for row in MODELS.values() if row.hub_id.lower() == name.lower()), name)
+    if meant != name:
+        raise ModelError(f"there is no model {name}", where=where, remedy=f"Write it with these capitals: {meant}")
+
+
+def _is_stored(name: str) -> bool:
+    """Whether a setting means a model that downloads put among the others: a row, or a hub id that is no folder."""
+    return name in MODELS or bool(HUB_ID.fullmatch(name) and not Path(name).expanduser().exists())
+
+
+def _offer(name: str) -> str:
+    """What the download of a row or of a hub id is called, and what is known of it."""
+    row = row_of(name)
+    if row:
+        return f"{row.name} (about {row.size_gb:.1f} GB, {row.licence})"
+    return f"{name} (licence {UNKNOWN_LICENCE}), or give a folder that is there"

@@ -84,8 +84,9 @@ class SceneRequest(_Strict):
 class Settings(_Strict):
     """How a run is carried out. `presets.PRESETS` has the values; a request may override any by name."""
 
-    prior: str  # diffusion model: a folder in diffusers layout, or "starter" for the bundled one
-    vlm: str  # vision-language model: a folder in transformers layout, or "starter"
+    prior: str  # diffusion model: "starter" for the bundled one, a known model's name, a hub id of one that was
+    # downloaded, or a folder in diffusers layout
+    vlm: str  # vision-language model, likewise; folders in transformers layout
     negative_prompt: str  # used where the request has none
     steps: Annotated[int, Field(ge=1, le=100000)]  # optimisation steps for each object
     views: Annotated[int, Field(ge=1, le=16)]  # views of the object a step

@@ -60,7 +60,7 @@ def test_a_download_that_stopped_goes_on_with_the_files_that_are_missing(place) 
 def test_a_model_that_vanished_and_a_hub_that_is_not_there_are_clear_errors(place) -> None:
     with hub(place) as server:
         api = HfApi(endpoint=server.endpoint)
-        with pytest.raises(ModelError, match="no such model any more"):
+        with pytest.raises(ModelError, match="no such model, or does not show it"):
             download(ROW._replace(hub_id="someone/gone"), api)
     with pytest.raises(ModelError, match="cannot be reached"):
         download(ROW, HfApi(endpoint="http://127.0.0.1:9"))

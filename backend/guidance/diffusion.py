@@ -14,10 +14,10 @@ from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerBase
 from ..errors import ModelError
 from ..render.views import OBJECT_VIEWS
 from .fit import check_fit
-from .loading import check_weights, read_config, refuse_missing, refuse_own_tokenizer
+from .loading import check_weights, checkpoint_file, read_config, refuse_missing, refuse_own_tokenizer
 from .memory import in_chunks, ready
 from .multiview import ELEVATION_DEG, MultiViewUNet
-from .mvdream import Parts, checkpoint_file, is_port, load_checkpoint, load_port_denoiser
+from .mvdream import Parts, is_port, load_checkpoint, load_port_denoiser
 from .text import unknown_words, words_cut
 
 Part = TypeVar("Part", bound=ModelMixin)

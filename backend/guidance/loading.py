@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from ..errors import ModelError
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".ckpt", ".pth")
 AGAIN = "Download the model again, with all its files"
 
 
@@ -80,6 +81,22 @@ def check_weights(folder: Path, stem: str) -> Weights:
             remedy="Take the model's safetensors files",
         )
     raise ModelError(f"there are no weights ({stem}.safetensors)", where=str(folder), remedy=AGAIN)
+
+
+def checkpoint_file(place: Path) -> Path | None:
+    """MVDream's original checkpoint that `place` is or directly holds; None for other files and layouts.
+
+    Raises ModelError where a folder holds several.
+    """
+    if place.is_file():
+        return place if place.suffix in CHECKPOINT_SUFFIXES else None
+    if not place.is_dir() or any((place / name).is_file() for name in ("model_index.json", "config.json")):
+        return None
+    files = [file for file in sorted(place.iterdir()) if file.suffix in CHECKPOINT_SUFFIXES]
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise ModelError(f"there are several checkpoints: {names}", where=str(place), remedy="Name one of these files")
+    return files[0] if files else None
 
 
 def _shards(index: Path) -> list[Path]:

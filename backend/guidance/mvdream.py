@@ -22,7 +22,6 @@ from .multiview import MultiViewUNet, multi_view_unet, pose_turn
 from .mvdream_names import autoencoder_name, denoiser_name, text_tensors
 
 Tensors = dict[str, Tensor]
-CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".ckpt", ".pth")
 DENOISER, AUTOENCODER, TEXT_ENCODER = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.model."
 HEAD_CHANNELS = 64  # of one attention head; Stable Diffusion 2.1's denoiser and OpenCLIP's text encoder alike
 LATENT_PX = 32  # edge of the latents it was trained on: pictures of 256 px
@@ -36,22 +35,6 @@ class Parts(NamedTuple):
     vae: AutoencoderKL
     unet: UNet2DConditionModel
     scheduler: DDIMScheduler
-
-
-def checkpoint_file(place: Path) -> Path | None:
-    """The original checkpoint that `place` is or directly holds; None where it is none, or a folder of another layout.
-
-    Raises ModelError where a folder holds several.
-    """
-    if place.is_file():
-        return place if place.suffix in CHECKPOINT_SUFFIXES else None
-    if not place.is_dir() or any((place / name).is_file() for name in ("model_index.json", "config.json")):
-        return None
-    files = [file for file in sorted(place.iterdir()) if file.suffix in CHECKPOINT_SUFFIXES]
-    if len(files) > 1:
-        names = ", ".join(file.name for file in files)
-        raise ModelError(f"there are several checkpoints: {names}", where=str(place), remedy="Name one of these files")
-    return files[0] if files else None
 
 
 def load_checkpoint(file: Path, dtype: torch.dtype) -> Parts:
