@@ -6,6 +6,7 @@ import queue
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,9 +86,7 @@ class Errands(Connection):
         self._post("unloaded", self._client is not None and self._client.unload())
 
     def do_submit(self, request: dict[str, Any], part: Part | None, ticket: int) -> None:
-        job = read_job(self._connected().submit(request, part))
-        self._post("submitted", (job, ticket))
-        self.do_follow(job.id)
+        self._begin(lambda: self._connected().submit(request, part), ticket)
 
     def do_follow(self, id: str) -> None:
         self._connected()
@@ -101,9 +100,7 @@ class Errands(Connection):
         self._heard_job(read_job(self._connected().cancel(id)))
 
     def do_resume(self, id: str, steps: int | None, ticket: int) -> None:
-        job = read_job(self._connected().resume(id, steps))
-        self._post("submitted", (job, ticket))
-        self.do_follow(job.id)
+        self._begin(lambda: self._connected().resume(id, steps), ticket)
 
     def do_delete(self, id: str) -> None:
         self._connected().delete(id)
@@ -173,6 +170,16 @@ class Errands(Connection):
         Installer(config.source, config.home, say, self._cancel_install, config.cuda, config.torch_index).run()
         self._post("installed")
         self.do_connect()
+
+    def _begin(self, send: Callable[[], dict[str, Any]], ticket: int) -> None:
+        """Send what begins a run, and follow it. The ticket comes back with the answer, also with a refusal."""
+        try:
+            job = read_job(send())
+        except BackendError as error:
+            error.ticket = ticket
+            raise
+        self._post("submitted", (job, ticket))
+        self.do_follow(job.id)
 
     def _heard_job(self, job: Job) -> None:
         self._post("job", job)

@@ -177,6 +177,8 @@ def _heard_fault(current: "Session", data: tuple[str, BackendError]) -> None:
     if name == "vocabulary":
         current.ask_words_again()
         return  # words are not checked until then; nothing the user asked for has failed
+    if error.ticket not in (0, current.ticket):
+        return  # of a request that was cancelled while it was being sent
     if name == "cancel" and current.job is not None:  # it goes on
         mirror.show_job(mirror.status(), current.job)
     current.fail(error)

@@ -10,12 +10,13 @@ class BackendError(Exception):
     remedy: what the user can do, or "". mend: the button that does it: "install" (make the environment), "start",
     "restart" (the backend), "log" (open the log), "settings" (open the preferences), "resume", "again" or
     "import" (let the job go on, begin anew, or be fetched once more), or "" where no button helps. job: the id of that
-    job.
+    job. ticket: of the request that was not taken; 0 where it was about something else.
     """
 
     def __init__(self, what: str, where: str = "", remedy: str = "", mend: str = "", job: str = "") -> None:
         assert mend in MENDS, mend
         self.what, self.where, self.remedy, self.mend, self.job = what, where, remedy, mend, job
+        self.ticket = 0
         super().__init__(f"{where + ': ' if where else ''}{what}{'. ' + remedy if remedy else ''}")
 
 

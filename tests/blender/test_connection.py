@@ -86,6 +86,36 @@ def test_only_what_chooses_the_backend_interrupts_a_run(addon, monkeypatch, key,
         addon.jobs.session().network.close(10.0)
 
 
+def test_the_late_refusal_of_a_request_that_was_cancelled_does_not_disturb_the_next_one(addon) -> None:
+    refused, answer, sent = threading.Event(), answering(), []
+
+    def refuse_the_first(connection: socket.socket) -> None:
+        if connection.recv(5, socket.MSG_PEEK) != b"POST ":
+            answer(connection)
+            return
+        sent.append(path_of(connection))
+        if len(sent) > 1:
+            connection.sendall(http(json.dumps(RUNNING).encode()))
+            return
+        refused.wait(WAIT_S)
+        error = {"what": "it is too large", "where": "", "remedy": ""}
+        connection.sendall(http(json.dumps({"error": error}).encode(), "422 Unprocessable"))
+
+    scene = bpy.context.scene
+    scene.diorama.prompt = "a red cube"
+    with false_backend(refuse_the_first) as address:
+        use_remote(addon, address)
+        wait_for(addon, lambda: status().backend == "ready", WAIT_S)
+        addon.jobs.session().generate(scene, addon.collect.collect(scene, bpy.context.view_layer))
+        wait_for(addon, lambda: sent, WAIT_S)
+        bpy.ops.diorama.cancel()
+        addon.jobs.session().generate(scene, addon.collect.collect(scene, bpy.context.view_layer))
+        refused.set()
+        wait_for(addon, lambda: status().state == "running", WAIT_S)
+        assert (scene.diorama.last_job, status().fault) == (JOB["id"], "")
+        addon.jobs.session().network.close(10.0)
+
+
 @pytest.mark.parametrize("where", ["health", "jobs", "events", "files"])
 def test_switching_off_during_an_exchange_is_quick_and_leaves_no_thread(addon, where) -> None:
     talking, answer = threading.Event(), answering()
