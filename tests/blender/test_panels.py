@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import bpy
 import pytest
 
-from .backends import status, tick
+from .backends import status, tick, wait_for
 from .drawing import Layout, draw, drawn
 from .test_slots import add_mesh, add_slot
 
@@ -44,7 +44,7 @@ def test_an_empty_scene_says_how_to_begin(addon) -> None:
 
 
 def test_results_are_not_said_to_be_missing_before_the_backend_was_asked(addon) -> None:
-    tick(addon)
+    wait_for(addon, lambda: status().backend == "none")
     assert "Refresh starts it" in drawn(addon) and "Nothing yet" not in drawn(addon)
     addon.jobs.session().network._post("backend", {"state": "ready"})
     tick(addon)
