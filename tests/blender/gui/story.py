@@ -18,6 +18,7 @@ from typing import Any
 import bpy
 
 TICK_S, DRAWN_S, LONGEST_S = 0.2, 2.0, 700.0
+SCROLLS = 30  # to the end of the tab
 MODULE = "bl_ext.user_default.diorama"
 KEPT_PX = (760, 960)  # of the 3D view in a picture: the sidebar, and what stands beside it
 PREFERENCES_PX = (1240, 640)
@@ -58,7 +59,8 @@ class Window:
         """Show the end of the tab."""
         sidebar = next(region for region in self.area.regions if region.type == "UI")
         with bpy.context.temp_override(window=self.window, area=self.area, region=sidebar):
-            bpy.ops.view2d.scroll_down(deltay=10_000)
+            for _ in range(SCROLLS):  # each goes a little further, whatever it is told
+                bpy.ops.view2d.scroll_down()
         yield DRAWN_S
 
     def look(self, distance_m: float) -> None:
