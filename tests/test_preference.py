@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
-from transformers import BertTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import BertTokenizer, CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from backend.errors import ModelError
 from backend.guidance.models import load_models
@@ -69,6 +69,17 @@ def test_the_aesthetic_score_is_the_head_of_the_normalised_embedding(aesthetic_f
     embeddings = encoder(pixel_values=clip_pixels(images)).image_embeds
     wanted = head_by_hand(embeddings / embeddings.norm(dim=-1, keepdim=True), head_tensors())
     torch.testing.assert_close(load_aesthetic(aesthetic_folder, CPU)(images, "whatever"), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_the_whole_of_clip_serves_as_well_as_its_vision_part(aesthetic_folder) -> None:
+    wanted = load_aesthetic(aesthetic_folder, CPU)(pictures(3), "")
+    eye = CLIPVisionModelWithProjection.from_pretrained(aesthetic_folder)
+    text = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text |= {"vocab_size": 50, "bos_token_id": 48, "eos_token_id": 49}
+    clip = CLIPModel(CLIPConfig(text_config=text, vision_config=eye.config.to_dict(), projection_dim=768))
+    clip.vision_model, clip.visual_projection = eye.vision_model, eye.visual_projection
+    clip.save_pretrained(aesthetic_folder)
+    torch.testing.assert_close(load_aesthetic(aesthetic_folder, CPU)(pictures(3), ""), wanted)
 
 
 def test_a_reward_of_views_is_the_mean_over_them(aesthetic_folder) -> None:

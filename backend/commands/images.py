@@ -43,7 +43,9 @@ def add_commands(commands: Any, devices: tuple[str, ...]) -> None:
 
 
 def _add_options(parser: argparse.ArgumentParser, devices: tuple[str, ...]) -> None:
-    parser.add_argument("--prior", metavar="MODEL", help="diffusion model: a known name or a folder (default: starter)")
+    parser.add_argument(
+        "--prior", metavar="MODEL", help="diffusion model: a known name, hub id or folder (default: starter)"
+    )
     parser.add_argument("--vlm", metavar="MODEL", help="vision-language model that scores, likewise")
     parser.add_argument("--negative", metavar="TEXT", help="what the picture should not show")
     parser.add_argument("--steps", type=int, help="optimisation steps (default: the preset's)")
