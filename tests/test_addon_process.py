@@ -1,132 +1,29 @@
-"""blender_addon/backend_process.py with real processes: a small service that keeps to the contract, or breaks it."""
+"""blender_addon/backend_process.py with real processes: a backend is found, adopted, replaced, left and ended."""
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from .addon_modules import addon_module, error_of
 from .false_pythons import script
 from .scripted_server import free_port
+from .standin_backend import backends, dead_pid, service_file, write_service_file
 
 found = addon_module("found")
 process = addon_module("backend_process")
-copy = addon_module("backend_copy")
 processes = addon_module("processes")
-Cancelled = addon_module("messages").Cancelled
-
-# As much of the service as start and stop need: ready line, service.json, token, health, jobs, clients, shutdown.
-SERVICE = """
-import argparse, http.server, json, os, pathlib, sys, threading, time
-from . import __version__
-from . import behaviour
-options = argparse.ArgumentParser()
-options.add_argument("command")
-options.add_argument("--data", type=pathlib.Path)
-options.add_argument("--device")
-options.add_argument("--port", type=int)
-options.add_argument("--parent-pid", type=int)
-options = options.parse_args()
-options.data.mkdir(parents=True, exist_ok=True)
-clients = {options.parent_pid}
-behaviour.before_ready(options)
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def answer(self, what, status=200):
-        data = json.dumps(what).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-    def do_GET(self):
-        token_ok = self.headers.get("Authorization") == "Bearer secret"
-        if self.path == "/v1/health":
-            health = {"version": __version__, "api": 1, "state": "ready", "device": options.device}
-            self.answer({**health, "token_ok": token_ok})
-        elif not token_ok:
-            self.answer({"error": {"what": "the token is wrong", "where": "", "remedy": ""}}, 401)
-        else:
-            job = {"id": "a", "state": behaviour.JOB}
-            self.answer({"jobs": [job], "next": None, "presets": [], "pids": list(clients)})
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.path == "/v1/clients":
-            clients.add(json.loads(body)["pid"])
-            self.answer({"pids": list(clients)})
-        else:
-            self.answer({})
-            threading.Thread(target=server.shutdown).start()
-    def do_DELETE(self):
-        clients.discard(int(self.path.rpartition("/")[2]))
-        self.answer({"pids": list(clients)})
-        if not clients:
-            threading.Thread(target=server.shutdown).start()
-
-server = http.server.ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
-told = {"address": f"http://127.0.0.1:{server.server_port}", "pid": os.getpid(), "version": __version__}
-told["data"] = str(options.data)
-(options.data / "token").write_text("secret")
-(options.data / "service.json").write_text(json.dumps(told))
-print("a line that is not JSON", flush=True)
-print(json.dumps(told), flush=True)
-print("listening", file=sys.stderr, flush=True)
-server.serve_forever()
-behaviour.before_end()
-(options.data / "service.json").unlink()
-"""
-
-
-def make_source(folder, version="0.1.0", before_ready="pass", before_end="pass", job="done"):
-    """A folder with a stand-in backend of that version."""
-    package = folder / "backend"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text(f'__version__ = "{version}"\n')
-    (package / "__main__.py").write_text(SERVICE)
-    parts = [f"JOB = {job!r}"]
-    for head, body in (("before_ready(options)", before_ready), ("before_end()", before_end)):
-        parts.append(f"def {head}:\n{textwrap.indent(textwrap.dedent(body), '    ')}")
-    (package / "behaviour.py").write_text("\n".join(parts) + "\n")
-    (folder / "requirements").mkdir()
-    (folder / "requirements" / "cpu.txt").write_text("torch==2.13.0\n")
-    return folder
 
 
 @pytest.fixture
 def make(tmp_path):
-    """make(version=...) -> Backend; all on one data folder, ended after the test."""
-    made = []
-
-    def backend(**keywords):
-        source = make_source(tmp_path / f"extension {len(made)}", **keywords)
-        made.append(process.Backend(Path(sys.executable), source, tmp_path / "data", tmp_path / "home", "cpu"))
-        return made[-1]
-
-    yield backend
-    for one in made:
-        one.stop()
-
-
-def service_file(backend):
-    return json.loads((backend.data / "service.json").read_text())
-
-
-def write_service_file(backend, **told):
-    backend.data.mkdir(parents=True, exist_ok=True)
-    (backend.data / "service.json").write_text(json.dumps(told))
-
-
-def dead_pid():
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    return child.pid
+    with backends(tmp_path) as make:
+        yield make
 
 
 def test_start_gives_address_and_token_and_stop_ends_it(make):
@@ -305,96 +202,6 @@ def test_a_killed_backend_is_not_alive_and_starts_again(make):
     assert not backend.alive() and backend.adopt() is None
     backend.start(20)
     assert backend.alive()
-
-
-def test_a_missing_python_offers_to_install(make):
-    backend = make()
-    backend.python = backend.home / "no python"
-    assert error_of(backend.start, 20).mend == "install"
-
-
-def test_a_missing_package_offers_to_install(make):
-    error = error_of(make(before_ready="import no_such_package").start, 20)
-    assert error.mend == "install" and "no_such_package" in error.what
-
-
-def test_a_backend_that_ends_at_once_shows_its_last_words_and_the_log(make):
-    backend = make(before_ready="raise RuntimeError('out of luck')")
-    error = error_of(backend.start, 20)
-    assert error.mend == "log" and "out of luck" in error.what and error.where == str(backend.log_path)
-
-
-def test_a_taken_port_is_said_in_the_backends_words(make):
-    backend = make(before_ready="import sys; sys.exit('error: --port: port 80 is taken. Choose another')")
-    assert "port 80 is taken. Choose another" in error_of(backend.start, 20).what
-
-
-def test_a_backend_that_never_becomes_ready_is_ended(make):
-    backend = make(before_ready="print('pid', __import__('os').getpid(), flush=True); __import__('time').sleep(60)")
-    error = error_of(backend.start, 1.5)
-    assert "not ready after" in error.what and error.mend == "log"
-    pid = int(backend.log_path.with_suffix(".out").read_text().split()[1])
-    assert processes.wait_for_end(pid, 5)
-
-
-def test_a_start_can_be_cancelled(make):
-    backend, cancel = make(before_ready="__import__('time').sleep(60)"), threading.Event()
-    threading.Timer(0.5, cancel.set).start()
-    start = time.monotonic()
-    with pytest.raises(Cancelled):
-        backend.start(30, cancel)
-    assert time.monotonic() - start < 5 and not backend.alive()
-
-
-def test_a_new_version_is_copied_while_the_old_one_runs(make):
-    old, new = make(version="0.0.9"), make()
-    old.start(20)
-    for file in sorted(old.source.rglob("*"), reverse=True):  # what Blender does when it replaces the extension
-        file.rmdir() if file.is_dir() else file.unlink()
-    assert old.alive()
-    new.start(20)
-    assert new.alive()
-
-
-def test_an_extension_without_its_backend_says_so(make):
-    backend = make()
-    (backend.source / "backend" / "__init__.py").unlink()
-    assert "without its backend" in error_of(backend.start, 5).what
-
-
-def test_a_copy_is_whole_or_not_there(tmp_path):
-    source = make_source(tmp_path / "source")
-    (source / "backend" / "lost").symlink_to("nowhere")  # a file that cannot be copied
-    assert "Cannot copy" in error_of(copy.unpacked, source, tmp_path / "home").what
-    assert list((tmp_path / "home" / "backends").iterdir()) == []
-
-
-def test_two_starts_at_once_copy_without_harm(tmp_path):
-    source, got = make_source(tmp_path / "source"), []
-    threads = [threading.Thread(target=lambda: got.append(copy.unpacked(source, tmp_path / "home"))) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert len(got) == 6 and len(set(got)) == 1
-    assert [one.name for one in (tmp_path / "home" / "backends").iterdir()] == [got[0].name]
-
-
-def test_a_changed_backend_of_the_same_version_is_copied_anew(tmp_path):
-    source = make_source(tmp_path / "source")
-    first = copy.unpacked(source, tmp_path / "home")
-    (source / "backend" / "new.py").write_text("")
-    assert copy.unpacked(source, tmp_path / "home") != first
-
-
-def test_copies_that_were_not_used_for_long_are_removed(tmp_path):
-    source = make_source(tmp_path / "source")
-    first = copy.unpacked(source, tmp_path / "home")
-    (source / "backend" / "new.py").write_text("")
-    second = copy.unpacked(source, tmp_path / "home")
-    os.utime(first, (0, 0))
-    copy.remove_unused(tmp_path / "home", second)
-    assert not first.exists() and second.exists()
 
 
 def test_the_backends_environment_has_nothing_of_blenders(monkeypatch):

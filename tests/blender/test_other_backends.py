@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import bpy
 import pytest
 
-from ..test_addon_process import dead_pid, make_source
+from ..standin_backend import dead_pid, make_source
 from .backends import closed_port, settle, status, wait_for
 from .conftest import BACKEND_PYTHON
 
