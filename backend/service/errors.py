@@ -10,7 +10,7 @@ class NotFound(UserError):
 
 
 class WrongState(UserError):
-    """The job's state does not allow what was asked for."""
+    """The state of the job, or of the service, does not allow what was asked for."""
 
 
 class TooLarge(UserError):
