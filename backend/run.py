@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from .checkpoint import Checkpoint
+from .device import repeatable
 from .export.files import check_writable
 from .export.result import FILES, OnPart, Written, write_result
 from .generate import OnStep, Step, generate
@@ -67,14 +68,16 @@ def run(
         on_step(step)
 
     loading_s = time.monotonic() - started
-    outcome = generate(request, settings, models, device, after_step, checkpoint, resume, given)
-    timings_s = {"loading": loading_s, "optimisation": outcome.seconds}
-    try:
-        written = write_result(folder, request, settings, outcome.scene, outcome.rewards, timings_s, warnings, on_part)
-    except Exception as error:
-        if is_memory_error(error):  # what a step needs is not to blame
-            raise explain_memory(error, lambda share: suggest_for_writing(settings), device) from error
-        raise
+    with repeatable(device):
+        outcome = generate(request, settings, models, device, after_step, checkpoint, resume, given)
+        timings_s = {"loading": loading_s, "optimisation": outcome.seconds}
+        made = outcome.scene, outcome.rewards, timings_s, warnings
+        try:
+            written = write_result(folder, request, settings, *made, on_part)
+        except Exception as error:
+            if is_memory_error(error):  # what a step needs is not to blame
+                raise explain_memory(error, lambda share: suggest_for_writing(settings), device) from error
+            raise
     if keep and checkpoint.is_file():
         checkpoint.replace(keep)
     checkpoint.unlink(missing_ok=True)
