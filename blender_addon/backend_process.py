@@ -16,7 +16,7 @@ from .launching import POLL_S, launched
 from .messages import BackendError, Cancelled
 from .processes import end_tree, is_running, kill, wait_for_end
 
-__all__ = ["Backend", "BackendError", "bundled_source"]
+__all__ = ["API", "Backend", "BackendError", "bundled_source"]
 
 API = 1  # of the service's routes
 LEAVE_S = 2.0  # for its answer when this Blender needs it no longer

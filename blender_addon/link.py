@@ -4,13 +4,12 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from .backend_process import Backend, bundled_source
+from .backend_process import API, Backend, bundled_source
 from .client import Client
 from .environment import environment_folder, python_of
 from .install import check_python, installed_python, outdated
 from .messages import BackendError
 
-API = 1  # of the service's routes
 START_S = 180.0  # the first start on a slow disk reads gigabytes of libraries
 
 
