@@ -21,6 +21,7 @@ TICK_S, DRAWN_S, LONGEST_S = 0.2, 2.0, 700.0
 SCROLLS = 30  # to the end of the tab
 MODULE = "bl_ext.user_default.diorama"
 KEPT_PX = (760, 960)  # of the 3D view in a picture: the sidebar, and what stands beside it
+WHOLE_PX = (760, 2000)  # down to the end of the 3D view
 PREFERENCES_PX = (1240, 640)
 BOXES = (  # prompt, centre and size in metres
     ("a brown table", (0.0, 0.0, 0.5), (1.6, 1.0, 1.0)),
@@ -185,7 +186,7 @@ def generate(window: Window, status: Any) -> Iterator[float | Callable[[], bool]
     window.area.spaces.active.shading.color_type = "TEXTURE"  # a material preview takes minutes without a GPU
     yield from window.shoot("result")
     yield from window.scroll_down()
-    yield from window.shoot("results")
+    yield from window.shoot("results", WHOLE_PX)
 
 
 def preferences(window: Window, chosen: Any) -> Iterator[float | Callable[[], bool]]:
