@@ -15,13 +15,14 @@ from .slots import cut, is_reachable, object_names, slot_name, slots_of
 from .whole import Before, PlaceError, whole_or_nothing
 
 LONGEST_NAME_BYTES = 63  # of a data-block before Blender 5.0
+NO_GLB = "The result is not a GLB that Blender can read"
 IMPORT_OPTIONS = {
     "import_pack_images": True,
     "merge_vertices": False,
     "import_shading": "NORMALS",
     "import_scene_as_collection": False,  # Blender 4.4 and newer
     "import_select_created_objects": False,
-    "import_scene_extras": False,  # they would become custom properties of the user's scene
+    "import_scene_extras": False,  # newer than 4.2; they would become custom properties of the user's scene
 }
 
 
@@ -58,7 +59,9 @@ def _import(
         addon_utils.enable("io_scene_gltf2", default_set=False)
     known = bpy.ops.import_scene.gltf.get_rna_type().properties.keys()
     options = {key: value for key, value in IMPORT_OPTIONS.items() if key in known}
-    with _names_set_aside(_node_names(path)), bpy.context.temp_override(scene=scene, view_layer=layer):
+    names, extras = _node_names(path), _scene_extras(path)
+    override = bpy.context.temp_override(scene=scene, view_layer=layer)
+    with _names_set_aside(names), _properties_kept(scene, extras), override:
         bpy.ops.import_scene.gltf(filepath=str(path), **options)
         made = [thing for thing in before.added("objects") if thing.type == "MESH"]
         things = {text(thing.get("diorama_slot")) or thing.name: thing for thing in made}  # names may have been cut
@@ -89,15 +92,54 @@ def _named(names: set[str]) -> list[tuple[bpy.types.Object, str]]:
     return [(thing, thing.name) for thing in local if thing is not None]
 
 
+@contextlib.contextmanager
+def _properties_kept(scene: bpy.types.Scene, keys: set[str]) -> Iterator[None]:
+    """Afterwards the scene's custom properties of these names are what they were: Blender 4.2's importer always makes
+    them of what the file tells of itself.
+    """
+    before = {key: _plain(scene[key]) for key in keys if key in scene}
+    try:
+        yield
+    finally:
+        for key in keys:
+            if key in before:
+                scene[key] = before[key]
+            elif key in scene:
+                del scene[key]
+
+
+def _plain(value: Any) -> Any:
+    """A custom property's value, by itself."""
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    return value.to_list() if hasattr(value, "to_list") else value
+
+
 def _node_names(path: Path) -> set[str]:
     """The names of the nodes in a GLB."""
+    try:
+        return {node["name"] for node in _json_of(path)["nodes"]}
+    except (KeyError, TypeError) as error:
+        raise PlaceError(NO_GLB) from error
+
+
+def _scene_extras(path: Path) -> set[str]:
+    """The names of what a GLB tells of its scenes."""
+    try:
+        return {key for scene in _json_of(path).get("scenes", ()) for key in scene.get("extras") or {}}
+    except (AttributeError, TypeError) as error:
+        raise PlaceError(NO_GLB) from error
+
+
+def _json_of(path: Path) -> dict[str, Any]:
+    """What the first chunk of a GLB holds."""
     with path.open("rb") as file:
         header = file.read(20)
-        text = file.read(int.from_bytes(header[12:16], "little"))
+        told = file.read(int.from_bytes(header[12:16], "little"))
     try:
-        return {node["name"] for node in json.loads(text)["nodes"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise PlaceError("The result is not a GLB that Blender can read") from error
+        return json.loads(told)
+    except ValueError as error:
+        raise PlaceError(NO_GLB) from error
 
 
 def _gather(

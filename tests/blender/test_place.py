@@ -93,9 +93,12 @@ def test_boxes_are_hidden_and_not_deleted_and_context_stays(job, exported) -> No
 
 
 def test_the_scene_gets_no_properties_of_the_result(job, exported) -> None:
-    bpy.context.scene["prompt"] = "mine"
+    scene = bpy.context.scene
+    scene["prompt"], scene["settings"] = "mine", {"steps": [1, 2]}
+    before = set(scene.keys())
     place(job, exported)
-    assert bpy.context.scene["prompt"] == "mine"
+    assert (scene["prompt"], scene["settings"].to_dict()) == ("mine", {"steps": [1, 2]})
+    assert set(scene.keys()) - before <= {"diorama"}  # ours, which every file has
 
 
 def test_the_same_result_can_be_imported_twice(job, exported) -> None:
