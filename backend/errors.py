@@ -1,5 +1,10 @@
 """Errors that are the caller's to mend: each says what is wrong, where, and what to do."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+
 
 class UserError(Exception):
     """The request, the machine's set-up or a file is wrong in a way the user can mend.
@@ -14,6 +19,15 @@ class UserError(Exception):
 
 class RequestError(UserError):
     """The scene request does not describe something that can be generated."""
+
+
+def check_settings(given: Iterable[str], names: Collection[str]) -> None:
+    """Raise RequestError for the first setting that there is not. It names the nearest one, or all."""
+    for name in given:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            remedy = f"Did you mean {near[0]}?" if near else f"Settings are: {', '.join(names)}"
+            raise RequestError("unknown setting", where=f"settings.{name}", remedy=remedy)
 
 
 class ModelError(UserError):

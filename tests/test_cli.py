@@ -53,7 +53,7 @@ def test_faulty_arguments_end_with_one_message(capsys, tmp_path, monkeypatch, ar
         ("null", "expected a JSON object"),
         ('{"prompt": "a cube", "prompts": 3}', "prompts: unknown key"),
         ('{"prompt": "a cube", "settings": {"lr_geometry": NaN}}', "settings.lr_geometry"),
-        ('{"prompt": "a cube", "settings": {"step": 4}}', "settings.step: unknown setting"),
+        ('{"prompt": "a cube", "settings": {"step": 4}}', "settings.step: unknown setting. Did you mean steps?"),
         ('{"prompt": "a cube", "settings": [4]}', "settings: "),
         ('{"slots": [{"name": "a", "prompt": "b", "size": [1, 1e999, 1]}]}', "slots[0].size[1]"),
     ],
