@@ -46,7 +46,7 @@ format: $(DEV)  ## mend what ruff can mend
 bench: $(DEV)  ## print the speed tables
 	@for name in $(BENCHES); do $(PY) -m tests.bench.$$name || exit 1; done
 
-bench-quality: $(DEV)  ## print the quality table of twelve generated scenes (up to 40 minutes)
+bench-quality: $(DEV)  ## print the quality table of twelve generated scenes (about 20 minutes)
 	$(PY) -m tests.bench.quality
 
 clean:  ## remove the environments, caches and results
