@@ -9,6 +9,7 @@ from . import jobs, slots
 from .properties import KINDS
 
 NO_SHAPE = "Select objects with a shape first: meshes, curves, texts"
+LOCAL = "make it local first"
 
 
 class DIORAMA_OT_add_slot(bpy.types.Operator):
@@ -72,9 +73,12 @@ class DIORAMA_OT_slots_from_selection(bpy.types.Operator):
             slot.prompt = slot.prompt or thing.name.rstrip("0123456789").rstrip(".").replace("_", " ").lower()
         slots.forget_slots()
         if linked:
-            self.report({"WARNING"}, f"'{linked[0].name}' is linked from another file: make it local first")
+            self.report({"WARNING"}, f"'{linked[0].name}' is linked from another file: {LOCAL}")
         if instances:
             self.report({"WARNING"}, _real_first(instances[0]))
+        overrides = [thing for thing in chosen if thing.override_library is not None and thing.is_editable]
+        if overrides and slots.LOSES_OVERRIDES:
+            self.report({"WARNING"}, f"Blender 5 saves no slot on '{overrides[0].name}', a library override: {LOCAL}")
         return {"FINISHED"} if len(linked) < len(chosen) else {"CANCELLED"}
 
 

@@ -16,6 +16,8 @@ MESH_LIKE = ("MESH", "CURVE", "SURFACE", "FONT", "META")  # what has faces to be
 MAKE_REAL = "Object > Apply > Make Instances Real"  # what gives an Empty's collection a shape that can be sent
 THINNEST = 0.002  # of the longest edge: a flat mesh, such as a ground plane, gets a box of this thickness
 LONGEST_NAME = 50  # of a name made from a prompt
+# Reading a file, Blender 5.0 does not apply what an override says of an add-on's properties that its library never had.
+LOSES_OVERRIDES = bpy.app.version >= (5, 0)
 
 
 class Box(NamedTuple):
