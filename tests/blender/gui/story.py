@@ -163,6 +163,7 @@ def ended(jobs: Any) -> Iterator[Callable[[], bool]]:
 def lay_out(window: Window, scene: bpy.types.Scene, steps: int) -> Iterator[float]:
     """Boxes for the objects, and how they stand to each other."""
     scene.diorama.prompt, scene.diorama.steps = "a red mug on top of a brown table", steps
+    scene.diorama.seed = 3  # as in the README's script
     for prompt, centre, size in BOXES:
         window.call(bpy.ops.diorama.add_slot, prompt=prompt)
         box = bpy.context.view_layer.objects.active
