@@ -21,15 +21,6 @@ class RequestError(UserError):
     """The scene request does not describe something that can be generated."""
 
 
-def check_settings(given: Iterable[str], names: Collection[str]) -> None:
-    """Raise RequestError for the first setting that there is not. It names the nearest one, or all."""
-    for name in given:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            remedy = f"Did you mean {near[0]}?" if near else f"Settings are: {', '.join(names)}"
-            raise RequestError("unknown setting", where=f"settings.{name}", remedy=remedy)
-
-
 class ModelError(UserError):
     """Model weights are missing, damaged or of the wrong kind."""
 
@@ -44,3 +35,12 @@ class OptimisationError(UserError):
 
 class Interrupted(UserError):
     """The user stopped the run; the message says which checkpoint resumes it."""
+
+
+def check_setting_names(given: Iterable[str], names: Collection[str]) -> None:
+    """Raise RequestError for the first setting that there is not. It names the nearest one, or all."""
+    for name in given:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            remedy = f"Did you mean {near[0]}?" if near else f"Settings are: {', '.join(names)}"
+            raise RequestError("unknown setting", where=f"settings.{name}", remedy=remedy)

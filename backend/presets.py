@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .errors import RequestError, check_settings
+from .errors import RequestError, check_setting_names
 from .models_table import WEIGHTS as WEIGHTS
 from .models_table import model_folder as model_folder
 from .schema import Settings, first_fault
@@ -117,7 +117,7 @@ def settings_for(preset: str, overrides: dict[str, Any]) -> Settings:
             f"there is no preset {preset!r}", where="preset", remedy=f"Presets are: {', '.join(sorted(PRESETS))}"
         )
     base = PRESETS[preset].model_dump()
-    check_settings(overrides, base)
+    check_setting_names(overrides, base)
     if overrides.get("distillation") == "vsd":
         base["guidance_scale"] = min(base["guidance_scale"], VSD_SCALE)
     try:

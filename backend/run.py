@@ -71,9 +71,10 @@ def run(
     with repeatable(device):
         outcome = generate(request, settings, models, device, after_step, checkpoint, resume, given)
         timings_s = {"loading": loading_s, "optimisation": outcome.seconds}
-        made = outcome.scene, outcome.rewards, timings_s, warnings
         try:
-            written = write_result(folder, request, settings, *made, on_part)
+            written = write_result(
+                folder, request, settings, outcome.scene, outcome.rewards, timings_s, warnings, on_part
+            )
         except Exception as error:
             if is_memory_error(error):  # what a step needs is not to blame
                 raise explain_memory(error, lambda share: suggest_for_writing(settings), device) from error

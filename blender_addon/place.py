@@ -59,7 +59,8 @@ def _import(
         addon_utils.enable("io_scene_gltf2", default_set=False)
     known = bpy.ops.import_scene.gltf.get_rna_type().properties.keys()
     options = {key: value for key, value in IMPORT_OPTIONS.items() if key in known}
-    names, extras = _node_names(path), _scene_extras(path)
+    told = _json_of(path)
+    names, extras = _node_names(told), _scene_extras(told)
     override = bpy.context.temp_override(scene=scene, view_layer=layer)
     with _names_set_aside(names), _properties_kept(scene, extras), override:
         bpy.ops.import_scene.gltf(filepath=str(path), **options)
@@ -115,18 +116,18 @@ def _plain(value: Any) -> Any:
     return value.to_list() if hasattr(value, "to_list") else value
 
 
-def _node_names(path: Path) -> set[str]:
-    """The names of the nodes in a GLB."""
+def _node_names(told: dict[str, Any]) -> set[str]:
+    """The names of the nodes in a GLB's JSON."""
     try:
-        return {node["name"] for node in _json_of(path)["nodes"]}
+        return {node["name"] for node in told["nodes"]}
     except (KeyError, TypeError) as error:
         raise PlaceError(NO_GLB) from error
 
 
-def _scene_extras(path: Path) -> set[str]:
-    """The names of what a GLB tells of its scenes."""
+def _scene_extras(told: dict[str, Any]) -> set[str]:
+    """The names of what a GLB's JSON tells of its scenes."""
     try:
-        return {key for scene in _json_of(path).get("scenes", ()) for key in scene.get("extras") or {}}
+        return {key for scene in told.get("scenes", ()) for key in scene.get("extras") or {}}
     except (AttributeError, TypeError) as error:
         raise PlaceError(NO_GLB) from error
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from statistics import NormalDist
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from statistics import NormalDist, fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -44,3 +45,15 @@ def bootstrap_mean(values: Sequence[float], resamples: int = 10_000) -> Estimate
     drawn = np.random.default_rng(0).integers(len(data), size=(resamples, len(data)))
     low, high = np.quantile(data[drawn].mean(1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
     return Estimate(float(data.mean()), low, high, len(data))
+
+
+def mean_of_groups(values: Iterable[tuple[Hashable, Sequence[float]]]) -> Estimate | None:
+    """The mean over groups of each group's mean, with its bootstrap interval over the groups; None without values.
+
+    values: observations that belong together, which count as one by their mean, and the group they are of.
+    """
+    groups: dict[Hashable, list[float]] = defaultdict(list)
+    for group, together in values:
+        if together:
+            groups[group].append(fmean(together))
+    return bootstrap_mean([fmean(means) for means in groups.values()])

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import RequestError
 from .methods import SET_BY_METHODS
-from .statistics import Estimate, bootstrap_mean, wilson
+from .statistics import Estimate, bootstrap_mean, mean_of_groups, wilson
 
 Result = dict[str, Any]  # of one run, as making.Maker leaves it
 Table = dict[str, dict[str, Estimate | None]]  # method -> measure -> estimate
@@ -99,7 +99,7 @@ def summarise(results: Sequence[Result]) -> Table:
 def mean_log_odds(results: Sequence[Result]) -> Table:
     """The judge's log-odds of the runs that did not fail, with intervals bootstrapped over the prompts."""
     return {
-        name: {measure: _over_prompts([(_scene(r), judge(r)) for r in own]) for measure, judge in LOG_ODDS.items()}
+        name: {measure: mean_of_groups((_scene(r)[0], judge(r)) for r in own) for measure, judge in LOG_ODDS.items()}
         for name, own in _by_method(results).items()
     }
 
@@ -123,17 +123,8 @@ def differences(
 
 
 def _difference(paired: list[tuple[Result, Result]], judge: Callable[[Result], Sequence[float]]) -> Estimate | None:
-    both = [(_scene(one), judge(one), judge(other)) for one, other in paired]
-    return _over_prompts([(scene, [fmean(mine) - fmean(others)]) for scene, mine, others in both if mine and others])
-
-
-def _over_prompts(values: Iterable[tuple[tuple[int, int], Sequence[float]]]) -> Estimate | None:
-    """The mean over prompts of each prompt's mean, from the values of each scene; those of a scene count as one."""
-    by_prompt: dict[int, list[float]] = defaultdict(list)
-    for (prompt, _), own in values:
-        if own:
-            by_prompt[prompt].append(fmean(own))
-    return bootstrap_mean([fmean(means) for means in by_prompt.values()])
+    both = [(_scene(one)[0], judge(one), judge(other)) for one, other in paired]
+    return mean_of_groups((prompt, [fmean(mine) - fmean(others)]) for prompt, mine, others in both if mine and others)
 
 
 def by_relation(results: Sequence[Result]) -> dict[str, dict[str, tuple[int, int]]]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import RequestError, check_settings
+from ..errors import RequestError, check_setting_names
 from ..schedules import Annealing
 from ..schema import first_fault
 from ..weighing import Strategy, Weighing, Weighting, check_candidates, check_reward
@@ -122,7 +122,7 @@ def check_image_request(request: ImageRequest) -> None:
 def settings_for(request: ImageRequest) -> ImageSettings:
     """The preset's settings for the request's method, with the overrides. Raises RequestError for what is wrong."""
     plain = request.method.removeprefix("reward-")
-    check_settings(request.settings, ImageSettings.model_fields)
+    check_setting_names(request.settings, ImageSettings.model_fields)
     starter = request.preset == "starter"
     base = (_STARTER if starter else _PAPER) | {"guidance_scale": (_STARTER_SCALE if starter else _PAPER_SCALE)[plain]}
     try:

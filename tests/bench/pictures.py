@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from PIL import Image
 
 from backend.commands.shared import named_values
 from backend.evaluate.digest import weights_digest
-from backend.evaluate.statistics import Estimate, bootstrap_mean
+from backend.evaluate.statistics import Estimate, mean_of_groups
 from backend.evaluate.suite import STARTER
 from backend.export.pictures import write_contact_sheet
 from backend.guidance.diffusion import load_prior
@@ -48,6 +47,7 @@ MEASURES = {
     "choice": "log-odds of the best candidate over the mean one, in the steps that explore",
     "seconds": "of one picture",
 }
+COMPARED = [name for name in MEASURES if name not in ("choice", "seconds")]
 PAIRS = (("reward-sds", "sds"), ("reward-vsd", "vsd"), ("vsd", "sds"))  # what is compared with what
 Row = dict[str, Any]
 
@@ -63,7 +63,7 @@ class Maker:
 
     def row(self, thing: tuple[str, str], request: ImageRequest) -> Row:
         """What is known of a picture, which is made and judged where it was not."""
-        folder = self.out / request.method / f"{'-'.join(thing)}-{request.seed}"
+        folder = folder_of(self.out, request.method, request.prompt, request.seed)
         asked = {"request": request.model_dump(), "settings": settings_for(request).model_dump(mode="json")}
         asked = json.loads(json.dumps(asked | {"weights": self.weights}))
         known = folder / "judged.json"
@@ -100,6 +100,11 @@ class Maker:
             "yes": float(np.mean(np.array(judge) > 0)),
             "noun": float(surest == noun),
         }
+
+
+def folder_of(out: Path, method: str, prompt: str, seed: int) -> Path:
+    """Where a picture lies."""
+    return out / method / f"{prompt.replace(' ', '-')}-{seed}"
 
 
 def _answers(vlm: VisionLanguageModel, picture: torch.Tensor, prompt: str) -> list[float]:
@@ -139,12 +144,11 @@ def tables(rows: Sequence[Row], methods: Sequence[str]) -> str:
     for method in methods:
         own = [row for row in rows if row["request"]["method"] == method]
         lines.append(f"| {method} | {' | '.join(_cell(_over_prompts(own, name)) for name in MEASURES)} |")
-    differing = [name for name in MEASURES if name not in ("choice", "seconds")]
-    lines += ["", f"| difference | {' | '.join(differing)} |", f"|---|{'---|' * len(differing)}"]
+    lines += ["", f"| difference | {' | '.join(COMPARED)} |", f"|---|{'---|' * len(COMPARED)}"]
     for method, other in PAIRS:
         pairs = _differences(rows, method, other)
         if pairs:
-            lines.append(f"| {method} - {other} | {' | '.join(_cell(_over_prompts(pairs, n)) for n in differing)} |")
+            lines.append(f"| {method} - {other} | {' | '.join(_cell(_over_prompts(pairs, n)) for n in COMPARED)} |")
     return "\n".join([*lines, "", *(f"- {name}: {told}" for name, told in MEASURES.items())])
 
 
@@ -152,7 +156,7 @@ def _differences(rows: Sequence[Row], method: str, other: str) -> list[Row]:
     """Rows that hold how much higher each measure of `method` is."""
     found = {(r["request"]["method"], r["request"]["prompt"], r["request"]["seed"]): r for r in rows}
     return [
-        row | {name: row[name] - base[name] for name in MEASURES if name not in ("choice", "seconds")}
+        row | {name: row[name] - base[name] for name in COMPARED}
         for (own, prompt, seed), row in found.items()
         if own == method and (base := found.get((other, prompt, seed)))
     ]
@@ -160,11 +164,7 @@ def _differences(rows: Sequence[Row], method: str, other: str) -> list[Row]:
 
 def _over_prompts(rows: Sequence[Row], measure: str) -> Estimate | None:
     """The mean; the seeds of a prompt are no independent observations."""
-    by_prompt: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        if row[measure] is not None:
-            by_prompt[row["request"]["prompt"]].append(row[measure])
-    return bootstrap_mean([float(np.mean(values)) for values in by_prompt.values()])
+    return mean_of_groups((row["request"]["prompt"], [row[measure]]) for row in rows if row[measure] is not None)
 
 
 def _cell(e: Estimate | None) -> str:
@@ -178,8 +178,8 @@ def write_sheet(rows: Sequence[Row], methods: Sequence[str], out: Path) -> None:
     frames, captions = [], []
     for row in rows:
         request = row["request"]
-        name = request["prompt"].split(" ", 1)[1].replace(" ", "-")
-        picture = Image.open(out / request["method"] / f"{name}-{request['seed']}" / PICTURE).convert("RGB")
+        folder = folder_of(out, request["method"], request["prompt"], request["seed"])
+        picture = Image.open(folder / PICTURE).convert("RGB")
         picture = picture.resize((SHEET_PX, SHEET_PX), Image.Resampling.LANCZOS)
         frames.append(np.asarray(picture, np.float64) / 255)
         captions.append(f"{request['prompt']}, {request['method']}")

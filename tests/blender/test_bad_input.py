@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import bpy
@@ -113,32 +114,32 @@ def test_a_remote_backend_of_another_version_is_named(addon) -> None:
         assert status().fault_mend == "settings"
 
 
-def test_a_folder_that_cannot_be_written_is_named(addon) -> None:
+@contextlib.contextmanager
+def file_in_the_way(addon) -> Iterator[Path]:
+    """Inside, a file stands where the job's folder ought to be."""
     cache: Path = addon.preferences.config().cache
     cache.mkdir(parents=True, exist_ok=True)
     folder = cache / JOB["id"]
     shutil.rmtree(folder, ignore_errors=True)
     folder.write_text("a file where a folder ought to be")
     try:
-        assert "folder for results" in import_of(addon, b"")
-        assert str(folder) in status().fault_where
+        yield folder
     finally:
         folder.unlink()
+
+
+def test_a_folder_that_cannot_be_written_is_named(addon) -> None:
+    with file_in_the_way(addon) as folder:
+        assert "folder for results" in import_of(addon, b"")
+        assert str(folder) in status().fault_where
 
 
 def test_a_log_that_cannot_be_written_is_told_with_its_place(addon) -> None:
-    cache: Path = addon.preferences.config().cache
-    cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / JOB["id"]
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.write_text("a file where a folder ought to be")
     addon.jobs.session().job = addon.answers.read_job({**JOB, "state": "failed", "log_tail": "Traceback"})
-    try:
+    with file_in_the_way(addon) as folder:
         with pytest.raises(RuntimeError, match=r"The log cannot be shown: .*exists") as caught:
             bpy.ops.diorama.open_log()
         assert str(folder) in str(caught.value) and "Traceback" not in str(caught.value)
-    finally:
-        folder.unlink()
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'"text"', bytes(range(200, 256))])
